@@ -1,0 +1,85 @@
+/** Blobs as files below one directory. A put writes a temporary file, syncs it, renames it and syncs the directory. */
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { AppError, randomText } from '@manyhands/base';
+import { type BlobStore, isBlobKey } from './blob-store.ts';
+
+const TEMPORARY = '.tmp-';
+
+export function createDirectoryBlobStore(root: string): BlobStore {
+  function fileOf(key: string): string {
+    if (!isBlobKey(key)) throw new AppError('internal', `not a blob key: ${JSON.stringify(key)}`);
+    return path.join(root, ...key.split('/'));
+  }
+  async function syncDirectory(directory: string): Promise<void> {
+    const handle = await open(directory, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+  /** Makes a directory and syncs every parent that gained an entry. */
+  async function makeDirectory(directory: string): Promise<void> {
+    const first = await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (!first) return;
+    for (let parent = directory; parent.length >= path.dirname(first).length; parent = path.dirname(parent)) await syncDirectory(parent);
+  }
+  async function* walk(directory: string, prefix: string): AsyncGenerator<string> {
+    const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
+    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      if (entry.isDirectory()) yield* walk(path.join(directory, entry.name), `${prefix}${entry.name}/`);
+      else if (!entry.name.startsWith(TEMPORARY)) yield prefix + entry.name;
+    }
+  }
+
+  return {
+    async put(key, body) {
+      const file = fileOf(key);
+      const directory = path.dirname(file);
+      await makeDirectory(directory);
+      const temporary = path.join(directory, `${TEMPORARY}${randomText(12)}`);
+      try {
+        await pipeline(Buffer.isBuffer(body) ? Readable.from([body]) : body, createWriteStream(temporary, { mode: 0o600, flush: true }));
+        const { size } = await stat(temporary);
+        await rename(temporary, file);
+        await syncDirectory(directory);
+        return { bytes: size };
+      } catch (error) {
+        await rm(temporary, { force: true });
+        throw error;
+      }
+    },
+    async get(key) {
+      return readFile(fileOf(key)).catch(nullIfMissing);
+    },
+    async open(key) {
+      const handle = await open(fileOf(key), 'r').catch(nullIfMissing);
+      if (!handle) return null;
+      return { bytes: (await handle.stat()).size, stream: handle.createReadStream() };
+    },
+    async *list(prefix) {
+      const base = prefix.endsWith('/') ? prefix.slice(0, -1) : path.posix.dirname(prefix);
+      if (base === '.' || base === '') {
+        for await (const key of walk(root, '')) if (key.startsWith(prefix)) yield key;
+        return;
+      }
+      for await (const key of walk(fileOf(base), `${base}/`)) if (key.startsWith(prefix)) yield key;
+    },
+    async delete(key) {
+      await unlink(fileOf(key)).catch(nullIfMissing);
+    },
+    async deletePrefix(prefix) {
+      if (prefix.endsWith('/')) await rm(fileOf(prefix.slice(0, -1)), { recursive: true, force: true });
+      else for await (const key of this.list(prefix)) await this.delete(key);
+    },
+  };
+}
+
+function nullIfMissing(error: unknown): null {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+  throw error;
+}
