@@ -2,21 +2,20 @@
  * The one Redis client factory. `finite` clients fail fast (a gateway answers 503), `patient` ones wait for the server to come back
  * (workers, readers). Blocking reads take a connection of their own.
  */
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import type { Logger } from './log.ts';
 
 export type RedisPatience = 'finite' | 'patient';
 
 export function createRedis(url: string, patience: RedisPatience, log: Logger, name: string): Redis {
-  const options: RedisOptions = {
+  const redis = new Redis(url, {
     connectionName: name,
     enableReadyCheck: true,
     maxRetriesPerRequest: patience === 'finite' ? 3 : null,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1000),
     // A server that restarts or fails over refuses commands for a moment: reconnect and send again.
     reconnectOnError: (error): boolean | 2 => (/^(READONLY|LOADING|UNBLOCKED)/.test(error.message) ? 2 : false),
-  };
-  const redis = new Redis(url, options);
+  });
   let down = false;
   redis.on('error', (error: Error) => {
     if (!down) log.warn({ err: error, connection: name }, 'redis connection lost');
