@@ -1,1 +1,14 @@
-export {};
+/** The BullMQ queues: wake-ups and hints. */
+export {
+  type ConsumeOptions,
+  consumeTurns,
+  createTurnQueue,
+  HINT_QUEUE,
+  LOCK_DURATION_MS,
+  QUEUE_PREFIX,
+  STALLED_INTERVAL_MS,
+  TURN_QUEUE,
+  type TurnConsumer,
+  type TurnQueue,
+  type TurnReport,
+} from './turn-queue.ts';

@@ -1,0 +1,42 @@
+/** The Lua scripts as commands of a connection. The number of keys stands in the file name; results are documented in each file. */
+import { readFileSync } from 'node:fs';
+import type { Redis } from '@manyhands/base';
+
+type Reply = (string | number)[];
+type Argument = string | number;
+
+/** A connection that knows the scripts. */
+export type ScriptedRedis = Redis & {
+  mhCreate(...keysAndArguments: Argument[]): Promise<number>;
+  mhSend(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhAppend(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhAcquire(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhRenew(...keysAndArguments: Argument[]): Promise<number>;
+  mhRelease(...keysAndArguments: Argument[]): Promise<number>;
+  mhChange(...keysAndArguments: Argument[]): Promise<number>;
+};
+
+const SCRIPTS = {
+  mhCreate: 'create.5',
+  mhSend: 'send.5',
+  mhAppend: 'append.4',
+  mhAcquire: 'acquire.2',
+  mhRenew: 'renew.2',
+  mhRelease: 'release.3',
+  mhChange: 'change.4',
+};
+
+function source(file: string): string {
+  return readFileSync(new URL(`../src/lua/${file}.lua`, import.meta.url), 'utf8');
+}
+
+/** Adds the scripts to a connection; adding them again changes nothing. */
+export function defineScripts(redis: Redis): ScriptedRedis {
+  if (!('mhAppend' in redis)) {
+    const prelude = source('prelude');
+    for (const [name, file] of Object.entries(SCRIPTS)) {
+      (redis as Redis).defineCommand(name, { lua: `${prelude}\n${source(file)}`, numberOfKeys: Number(file.split('.')[1]) });
+    }
+  }
+  return redis as ScriptedRedis;
+}

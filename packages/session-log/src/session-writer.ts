@@ -1,0 +1,101 @@
+/** The worker's side: lease, fenced append, sweep, previews. The rules stand in the Lua files. */
+import { AppError } from '@manyhands/base';
+import { timestamp } from '@manyhands/contract';
+import { encodeBody } from './entry.ts';
+import { BUCKETS, dirtyKey, dirtyMember, parseDirtyMember, previewChannel, sessionKeys } from './keys.ts';
+import { defineScripts } from './scripts.ts';
+import { changedFields } from './state.ts';
+import type { SessionLogDeps, SessionWriter } from './types.ts';
+
+export function createSessionWriter({ redis: connection, blobs, clock }: Pick<SessionLogDeps, 'redis' | 'blobs' | 'clock'>): SessionWriter {
+  const redis = defineScripts(connection);
+  /** Workspaces of the sessions this worker holds: the record never changes. */
+  const workspaces = new Map<string, string>();
+
+  async function workspaceOf(sessionId: string): Promise<string> {
+    const known = workspaces.get(sessionId);
+    if (known) return known;
+    const record = await redis.get(sessionKeys(sessionId).rec);
+    if (!record) throw new AppError('fenced', 'the session is gone');
+    const { workspace_id } = JSON.parse(record) as { workspace_id: string };
+    workspaces.set(sessionId, workspace_id);
+    return workspace_id;
+  }
+
+  return {
+    async acquire(sessionId, workerId, ttlMs) {
+      const keys = sessionKeys(sessionId);
+      const [code, first, takeovers, head] = await redis.mhAcquire(keys.state, keys.lease, workerId, ttlMs);
+      if (code === -1) return { missing: true };
+      if (code === 0) return { busyForMs: Number(first) };
+      return { lease: { sessionId, epoch: Number(first), takeovers: Number(takeovers), head: Number(head) } };
+    },
+    async renew(lease, workerId, ttlMs) {
+      const keys = sessionKeys(lease.sessionId);
+      return (await redis.mhRenew(keys.state, keys.lease, lease.epoch, workerId, ttlMs)) === 1;
+    },
+    async release(lease, handover) {
+      const keys = sessionKeys(lease.sessionId);
+      const member = dirtyMember(lease.sessionId, await workspaceOf(lease.sessionId));
+      workspaces.delete(lease.sessionId);
+      await redis.mhRelease(keys.state, keys.lease, keys.dirty, lease.epoch, handover ? 1 : 0, member, clock.now());
+    },
+    async append(lease, n, batch) {
+      const keys = sessionKeys(lease.sessionId);
+      const workspaceId = await workspaceOf(lease.sessionId);
+      const entries: string[] = [];
+      for (const entry of batch.entries) {
+        if ('stamp' in entry) entries.push('s', String(entry.stamp), '', '', '', '');
+        else {
+          const { id, body, hidden } = entry.event;
+          const [field, text] = await encodeBody(blobs, workspaceId, lease.sessionId, id, body);
+          entries.push('e', id, body.type, field, text, hidden === undefined || hidden === null ? '' : JSON.stringify(hidden));
+        }
+      }
+      const now = clock.now();
+      const fields = changedFields(batch.state ?? {}, now);
+      const [code, positions, head, time] = await redis.mhAppend(
+        keys.state,
+        keys.log,
+        keys.queue,
+        keys.dirty,
+        lease.epoch,
+        n,
+        now,
+        dirtyMember(lease.sessionId, workspaceId),
+        batch.goIdle ? 1 : 0,
+        batch.wakeAtMs ?? '',
+        fields.length,
+        ...fields,
+        ...entries,
+      );
+      if (code === 0) return { outcome: 'pending' };
+      if (code === -1) throw new AppError('fenced', 'another worker took this session over');
+      if (code !== 1 && code !== 2) throw new AppError('internal', `append ${n} was refused with ${code}`);
+      return {
+        outcome: 'applied',
+        positions: String(positions) === '' ? [] : String(positions).split(',').map(Number),
+        head: Number(head),
+        processedAt: timestamp(Number(time)),
+      };
+    },
+    async due(limitPerBucket) {
+      const now = clock.now();
+      const pipeline = redis.pipeline();
+      for (let bucket = 0; bucket < BUCKETS; bucket++) pipeline.zrangebyscore(dirtyKey(bucket), '-inf', now, 'LIMIT', 0, limitPerBucket);
+      const members = ((await pipeline.exec()) ?? []).flatMap(([error, found]) => {
+        if (error) throw error;
+        return found as string[];
+      });
+      if (members.length === 0) return [];
+      const sessions = members.map(parseDirtyMember);
+      const leases = redis.pipeline();
+      for (const { sessionId } of sessions) leases.exists(sessionKeys(sessionId).lease);
+      const held = (await leases.exec()) ?? [];
+      return sessions.filter((_, index) => held[index]?.[1] === 0);
+    },
+    async preview(sessionId, frames) {
+      await redis.publish(previewChannel(sessionId), JSON.stringify(frames));
+    },
+  };
+}

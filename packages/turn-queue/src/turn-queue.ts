@@ -1,0 +1,127 @@
+/**
+ * Wake-ups. A job says "session S has work" and nothing else; what the work is stands in the log (DESIGN 3.2).
+ *
+ * - Deduplicated by session with `keepLastIfActive`: at most one active and one pending job a session, no wake-up lost.
+ * - A worker that dies is noticed by its lock (5 s) and the stalled check (2 s): another worker gets the job within
+ *   lockDuration + 2 × stalledInterval = 9 s (FLOORS 3).
+ * - `maxStalledCount` is high on purpose: poison turns are counted in the session's state, where take-overs without progress show.
+ */
+import { createRedis, type Logger, type Redis } from '@manyhands/base';
+import { HintJob, TurnJob } from '@manyhands/contract';
+import { type Job, Queue, Worker } from 'bullmq';
+
+export const TURN_QUEUE = 'turns';
+export const HINT_QUEUE = 'hints';
+/** The hash tag keeps a queue's keys in one slot of a Redis Cluster. */
+export const QUEUE_PREFIX = '{mh-queue}';
+export const LOCK_DURATION_MS = 5_000;
+export const STALLED_INTERVAL_MS = 2_000;
+const MAX_STALLED_COUNT = 1_000;
+const KEEP_COMPLETED = 200;
+const KEEP_FAILED = 1_000;
+const LOG_LINES_KEPT = 20;
+
+export interface TurnQueue {
+  wake(job: TurnJob): Promise<void>;
+  hint(job: HintJob): Promise<void>;
+  /** Jobs not yet finished: waiting, delayed and active. */
+  depth(): Promise<{ waiting: number; active: number }>;
+  /** For Bull Board. */
+  readonly queues: Queue[];
+  close(): Promise<void>;
+}
+
+export function createTurnQueue(redis: Redis): TurnQueue {
+  const options = {
+    connection: redis,
+    prefix: QUEUE_PREFIX,
+    defaultJobOptions: { removeOnComplete: { count: KEEP_COMPLETED }, removeOnFail: { count: KEEP_FAILED }, keepLogs: LOG_LINES_KEPT },
+  };
+  const turns = new Queue(TURN_QUEUE, options);
+  const hints = new Queue(HINT_QUEUE, options);
+  for (const queue of [turns, hints]) queue.on('error', () => {});
+  return {
+    queues: [turns, hints],
+    async wake(job) {
+      await turns.add('turn', job, { deduplication: { id: job.session_id, keepLastIfActive: true } });
+    },
+    async hint(job) {
+      await hints.add('hint', job, { deduplication: { id: job.session_id }, attempts: 1 });
+    },
+    async depth() {
+      const counts = await turns.getJobCounts('waiting', 'delayed', 'prioritized', 'active');
+      return { waiting: (counts['waiting'] ?? 0) + (counts['delayed'] ?? 0) + (counts['prioritized'] ?? 0), active: counts['active'] ?? 0 };
+    },
+    async close() {
+      await turns.close();
+      await hints.close();
+    },
+  };
+}
+
+/** What the board shows of a running turn. */
+export interface TurnReport {
+  /** The phase the turn is in, as the job's progress. */
+  phase(name: string): void;
+  line(text: string): void;
+}
+
+export interface TurnConsumer {
+  /** Takes no more jobs; resolves when running ones ended. */
+  close(): Promise<void>;
+}
+
+export interface ConsumeOptions {
+  redisUrl: string;
+  log: Logger;
+  concurrency: number;
+  workerId: string;
+  onTurn(job: TurnJob, report: TurnReport): Promise<void>;
+  onHint(job: HintJob): Promise<void>;
+}
+
+/** Starts taking jobs. A processor that throws fails its job; the dirty mark brings the session back. */
+export function consumeTurns(options: ConsumeOptions): TurnConsumer {
+  const connections = ['turns', 'hints'].map((name) => createRedis(options.redisUrl, 'patient', options.log, `worker-${name}`));
+  const common = {
+    prefix: QUEUE_PREFIX,
+    lockDuration: LOCK_DURATION_MS,
+    stalledInterval: STALLED_INTERVAL_MS,
+    maxStalledCount: MAX_STALLED_COUNT,
+  };
+  const turns = new Worker(
+    TURN_QUEUE,
+    async (job: Job) => {
+      const data = TurnJob.parse(job.data);
+      await options.onTurn(data, reportTo(job, options));
+    },
+    { ...common, connection: connections[0]!, concurrency: options.concurrency, name: options.workerId },
+  );
+  const hints = new Worker(HINT_QUEUE, async (job: Job) => options.onHint(HintJob.parse(job.data)), {
+    ...common,
+    connection: connections[1]!,
+    concurrency: 4,
+  });
+  for (const worker of [turns, hints]) {
+    worker.on('error', (error) => options.log.warn({ err: error }, 'queue worker error'));
+    worker.on('failed', (job, error) => options.log.error({ err: error, jobId: job?.id }, 'job failed'));
+  }
+  return {
+    async close() {
+      await Promise.all([turns.close(), hints.close()]);
+      for (const connection of connections) connection.disconnect();
+    },
+  };
+}
+
+/** Board updates are a courtesy: in order, one at a time, and never an error of the turn. */
+function reportTo(job: Job, options: ConsumeOptions): TurnReport {
+  let chain: Promise<unknown> = Promise.resolve();
+  const next = (work: () => Promise<unknown>) => {
+    chain = chain.then(work).catch((error: unknown) => options.log.debug({ err: error, jobId: job.id }, 'board update failed'));
+  };
+  return {
+    phase: (name) => next(() => job.updateProgress({ phase: name, worker: options.workerId, attempt: job.attemptsStarted })),
+    line: (text) => next(() => job.log(text)),
+  };
+}
