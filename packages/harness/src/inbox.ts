@@ -1,0 +1,61 @@
+/**
+ * Client events that wait for this session's worker. They reach it through the shared log reader, the same that serves streams; there is
+ * no second signal (DESIGN 3.7). An interrupt aborts what runs.
+ */
+import type { LogEntry, SessionLog, Tail } from '@manyhands/session-log';
+
+export interface Inbox {
+  /** Waiting events in arrival order. */
+  waiting(): LogEntry[];
+  interrupt(): LogEntry | null;
+  message(): LogEntry | null;
+  /** A signal that fires when an interrupt is waiting; at once if one is already. */
+  interruptSignal(): { signal: AbortSignal; done(): void };
+  taken(entry: LogEntry): void;
+  /** Reads what waits from the log: used when the log knows of something that did not arrive here yet. */
+  refresh(): Promise<void>;
+  close(): void;
+}
+
+export async function openInbox(deps: { log: SessionLog; tail: Tail }, sessionId: string, head: number): Promise<Inbox> {
+  const entries = new Map<number, LogEntry>();
+  /** Positions taken up; the reader may bring their queued form later. */
+  const taken = new Set<number>();
+  const listeners = new Set<() => void>();
+
+  function add(found: LogEntry[]): void {
+    for (const entry of found) if (entry.kind === 'queued' && !taken.has(entry.position)) entries.set(entry.position, entry);
+    if (interrupt()) for (const listener of listeners) listener();
+  }
+  function waiting(): LogEntry[] {
+    return [...entries.values()].sort((a, b) => a.position - b.position);
+  }
+  function interrupt(): LogEntry | null {
+    return waiting().find(({ event }) => event.type === 'user.interrupt') ?? null;
+  }
+
+  const subscription = deps.tail.subscribe(sessionId, head, add);
+  add(await deps.log.pending(sessionId));
+
+  return {
+    waiting,
+    interrupt,
+    message: () => waiting().find(({ event }) => event.type === 'user.message') ?? null,
+    interruptSignal() {
+      const controller = new AbortController();
+      const listener = () => controller.abort();
+      listeners.add(listener);
+      if (interrupt()) controller.abort();
+      return { signal: controller.signal, done: () => listeners.delete(listener) };
+    },
+    taken(entry) {
+      const position = entry.position;
+      taken.add(position);
+      entries.delete(position);
+    },
+    async refresh() {
+      add(await deps.log.pending(sessionId));
+    },
+    close: () => subscription.close(),
+  };
+}

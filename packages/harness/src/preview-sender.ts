@@ -1,0 +1,45 @@
+/**
+ * Previews of an answer while it streams: text is gathered for at most 16 ms and published as one frame. Nothing waits for them and none
+ * is stored; a failure to publish is no error of the turn.
+ */
+import type { PreviewFrame } from '@manyhands/contract';
+import type { SessionWriter } from '@manyhands/session-log';
+
+const FRAME_MS = 16;
+
+export interface PreviewSender {
+  start(eventId: string, kind: PreviewFrame['kind']): void;
+  text(eventId: string, text: string): void;
+  /** Publishes what is gathered and stops. */
+  end(): Promise<void>;
+}
+
+export function createPreviewSender(writer: SessionWriter, sessionId: string, epoch: number, afterPosition: number, nextNumber: () => number): PreviewSender {
+  let frames: PreviewFrame[] = [];
+  let timer: NodeJS.Timeout | null = null;
+  let sending: Promise<unknown> = Promise.resolve();
+
+  function flush(): void {
+    if (timer) clearTimeout(timer);
+    timer = null;
+    if (frames.length === 0) return;
+    const batch = frames;
+    frames = [];
+    sending = sending.then(() => writer.preview(sessionId, batch)).catch(() => {});
+  }
+  function push(frame: Pick<PreviewFrame, 'event_id' | 'kind' | 'start' | 'text'>): void {
+    const last = frames.at(-1);
+    if (last && !frame.start && !last.start && last.event_id === frame.event_id) last.text += frame.text;
+    else frames.push({ epoch, after_position: afterPosition, n: nextNumber(), index: 0, ...frame });
+    timer ??= setTimeout(flush, FRAME_MS);
+  }
+
+  return {
+    start: (eventId, kind) => push({ event_id: eventId, kind, start: true, text: '' }),
+    text: (eventId, text) => push({ event_id: eventId, kind: 'agent.message', start: false, text }),
+    end() {
+      flush();
+      return sending.then(() => {});
+    },
+  };
+}

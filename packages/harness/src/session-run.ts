@@ -1,0 +1,107 @@
+/**
+ * One wake-up of one session: take the lease, read the log, run the turn, give the lease back. The lease is renewed while the turn runs;
+ * when it is lost, the run stops quietly and another worker is at it already (I3).
+ */
+import { hasCode, pause } from '@manyhands/base';
+import type { TurnJob } from '@manyhands/contract';
+import type { Lease } from '@manyhands/session-log';
+import { LOCK_DURATION_MS, type TurnReport } from '@manyhands/turn-queue';
+import { dropOldCheckpoints, loadContext } from './checkpoint.ts';
+import { openInbox } from './inbox.ts';
+import { createJournal } from './journal.ts';
+import { runTurn, type TurnEnd } from './run-turn.ts';
+import { createToolRouter } from './tool-router.ts';
+import type { HarnessDeps, Turn } from './turn.ts';
+
+/** As long as BullMQ's lock, so that both notice a dead worker at the same time. */
+const LEASE_TTL_MS = LOCK_DURATION_MS;
+const RENEW_MS = 1_500;
+const BUSY_POLL_MS = 100;
+
+export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: AbortSignal): Promise<void> {
+  const lease = await takeLease(deps, job.session_id, drain);
+  if (!lease) return;
+  const log = deps.logger.child({ sessionId: lease.sessionId, epoch: lease.epoch });
+  const lost = new AbortController();
+  const renewal = setInterval(() => {
+    deps.writer.renew(lease, deps.settings.workerId, LEASE_TTL_MS).then(
+      (held) => {
+        if (!held) lost.abort(new Error('the lease was lost'));
+      },
+      (error: unknown) => log.warn({ err: error }, 'lease renewal failed; trying again'),
+    );
+  }, RENEW_MS);
+
+  let close = async () => {};
+  try {
+    const turn = await prepare(deps, lease, report, drain, lost.signal, log);
+    if (!turn) return;
+    close = async () => {
+      turn.inbox.close();
+      await turn.tools.close();
+    };
+    const startedAt = deps.clock.now();
+    const end = await runTurn(turn);
+    await finish(turn, end);
+    log.info({ op: 'turn', end, takeovers: lease.takeovers, durationMs: deps.clock.now() - startedAt, head: turn.journal.head }, 'turn ended');
+  } catch (error) {
+    if (lost.signal.aborted || hasCode(error, 'fenced')) {
+      log.info('another worker has this session; stopping quietly');
+      return;
+    }
+    throw error;
+  } finally {
+    clearInterval(renewal);
+    await close();
+  }
+}
+
+/** Waits for the holder at most one lease time: a dead one is gone by then, a live one does the work itself. */
+async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSignal): Promise<Lease | null> {
+  const deadline = deps.clock.now() + LEASE_TTL_MS + RENEW_MS;
+  for (;;) {
+    if (drain.aborted) return null;
+    const got = await deps.writer.acquire(sessionId, deps.settings.workerId, LEASE_TTL_MS);
+    if ('lease' in got) return got.lease;
+    if ('missing' in got || deps.clock.now() > deadline) return null;
+    await pause(Math.min(got.busyForMs + 1, BUSY_POLL_MS), drain).catch(() => {});
+  }
+}
+
+async function prepare(deps: HarnessDeps, lease: Lease, report: TurnReport, drain: AbortSignal, lost: AbortSignal, log: Turn['log']): Promise<Turn | null> {
+  const stored = await deps.log.get(lease.sessionId);
+  if (!stored) return null;
+  const { record, state } = stored;
+  const [context, inbox] = await Promise.all([loadContext(deps, record, state), openInbox(deps, lease.sessionId, lease.head)]);
+  const journal = createJournal(deps, lease, context, inbox);
+  let previews = 0;
+  report.line(`worker ${deps.settings.workerId}, epoch ${lease.epoch}${lease.takeovers > 0 ? `, take-over ${lease.takeovers}` : ''}`);
+  const turn: Turn = {
+    deps,
+    lease,
+    record,
+    state,
+    context,
+    journal,
+    inbox,
+    tools: createToolRouter({ deps, record, journal, binding: state.sandbox, drain, lost, log }),
+    report,
+    log,
+    usage: state.usage,
+    failures: state.failures,
+    nextPreviewNumber: () => ++previews,
+    checkpointed: state.checkpoint?.position ?? 0,
+    inherited: new Set(context.openCalls.map(({ id }) => id)),
+    lost,
+    drain,
+  };
+  return turn;
+}
+
+async function finish(turn: Turn, end: TurnEnd): Promise<void> {
+  if (end === 'idle') {
+    await turn.tools.park();
+    await dropOldCheckpoints(turn);
+  }
+  await turn.deps.writer.release(turn.lease, end === 'handover');
+}
