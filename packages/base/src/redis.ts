@@ -7,11 +7,15 @@ import type { Logger } from './log.ts';
 
 export type RedisPatience = 'finite' | 'patient';
 
+/** A server that is connected and does not answer is told from a slow one by this, for `finite` clients. */
+const FINITE_COMMAND_TIMEOUT_MS = 3_000;
+
 export function createRedis(url: string, patience: RedisPatience, log: Logger, name: string): Redis {
   const redis = new Redis(url, {
     connectionName: name,
     enableReadyCheck: true,
     maxRetriesPerRequest: patience === 'finite' ? 3 : null,
+    ...(patience === 'finite' ? { commandTimeout: FINITE_COMMAND_TIMEOUT_MS } : {}),
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1000),
     // A server that restarts or fails over refuses commands for a moment: reconnect and send again.
     reconnectOnError: (error): boolean | 2 => (/^(READONLY|LOADING|UNBLOCKED)/.test(error.message) ? 2 : false),

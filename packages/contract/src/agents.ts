@@ -1,6 +1,6 @@
 /** Agents: requests and the resource (CONTRACT 1.1, 2.1; BEHAVIOUR 3). */
 import { z } from 'zod';
-import { Metadata, MetadataPatch, notSupportedYet } from './common.ts';
+import { Metadata, MetadataPatch, notSupportedYet, notSupportedYetList } from './common.ts';
 import { type AgentToolset, AgentToolsetIn } from './tools.ts';
 
 export const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
@@ -43,8 +43,8 @@ const toolIn = z.discriminatedUnion('type', [AgentToolsetIn], {
 export const ToolsIn = z.array(toolIn).max(256);
 
 const later = {
-  mcp_servers: notSupportedYet('mcp_servers'),
-  skills: notSupportedYet('skills'),
+  mcp_servers: notSupportedYetList('mcp_servers'),
+  skills: notSupportedYetList('skills'),
   multiagent: notSupportedYet('multiagent'),
   execution_identity: z
     .strictObject({ type: z.literal('service_account', { error: 'only {"type":"service_account"} is supported' }) })

@@ -26,15 +26,20 @@ export function mergeMetadata(stored: Metadata, patch: Record<string, string | n
 }
 
 /**
- * A field of the contract that is refused for now: absent, null, and empty lists are what it means by default and pass;
- * anything else is a 400 that says "not supported yet" (I13).
+ * A field of the contract that is refused for now: absent and null are what it means by default and pass; anything else is a 400 that says
+ * "not supported yet" (I13).
  */
 export function notSupportedYet(what: string) {
+  return z.custom<null>((value) => value === null, `${what} is not supported yet; leave the field out`).optional();
+}
+
+/** The same for a list, which may also be empty. */
+export function notSupportedYetList(what: string) {
   return z
-    .unknown()
-    .refine((value) => value === undefined || value === null || (Array.isArray(value) && value.length === 0), {
-      message: `${what} is not supported yet; leave the field out`,
-    })
+    .custom<null | never[]>(
+      (value) => value === null || (Array.isArray(value) && value.length === 0),
+      `${what} is not supported yet; leave the field out`,
+    )
     .optional();
 }
 

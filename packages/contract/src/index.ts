@@ -21,6 +21,7 @@ export {
   MetadataPatch,
   mergeMetadata,
   notSupportedYet,
+  notSupportedYetList,
   type Page,
   timestamp,
 } from './common.ts';

@@ -1,7 +1,7 @@
 /** Sessions and threads: requests and resources (CONTRACT 1.4, 1.5, 2.2). */
 import { z } from 'zod';
 import type { SessionAgent, ThreadAgent } from './agents.ts';
-import { Metadata, MetadataPatch, notSupportedYet } from './common.ts';
+import { Metadata, MetadataPatch, notSupportedYet, notSupportedYetList } from './common.ts';
 import { InitialEvents, type SessionUsage } from './events.ts';
 
 export const SESSION_STATUSES = ['idle', 'running', 'rescheduling', 'terminated'] as const;
@@ -26,8 +26,8 @@ export const SessionCreate = z.strictObject({
   title: title.nullish(),
   metadata: Metadata.optional(),
   initial_events: InitialEvents.optional(),
-  resources: notSupportedYet('resources'),
-  vault_ids: notSupportedYet('vault_ids'),
+  resources: notSupportedYetList('resources'),
+  vault_ids: notSupportedYetList('vault_ids'),
   budget: notSupportedYet('budget'),
 });
 export type SessionCreate = z.infer<typeof SessionCreate>;

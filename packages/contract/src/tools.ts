@@ -42,14 +42,16 @@ export const AgentToolsetIn = z.strictObject({
 });
 export type AgentToolsetIn = z.infer<typeof AgentToolsetIn>;
 
-/** The toolset as responses show it: everything resolved. `web_fetch` always carries `url_sources`. */
-export interface ToolConfig {
-  name: BuiltinTool;
-  type: BuiltinTool;
+interface ResolvedConfig<N extends BuiltinTool> {
+  name: N;
+  type: N;
   enabled: boolean;
   permission_policy: PermissionPolicy;
-  url_sources?: null;
 }
+/** The toolset as responses show it: everything resolved. `web_fetch` always carries `url_sources`. */
+export type ToolConfig =
+  | { [N in Exclude<BuiltinTool, 'web_fetch'>]: ResolvedConfig<N> }[Exclude<BuiltinTool, 'web_fetch'>]
+  | (ResolvedConfig<'web_fetch'> & { url_sources: null });
 export interface AgentToolset {
   type: 'agent_toolset_20260401';
   default_config: { enabled: boolean; permission_policy: PermissionPolicy };
@@ -70,7 +72,8 @@ export function resolveToolset(input: AgentToolsetIn): AgentToolset {
       enabled: config.enabled ?? fallback.enabled,
       permission_policy: config.permission_policy ?? fallback.permission_policy,
       ...(config.name === 'web_fetch' ? { url_sources: null } : {}),
-    });
+      // The compiler does not follow that name, type and url_sources belong together.
+    } as ToolConfig);
   }
   return { type: 'agent_toolset_20260401', default_config: fallback, configs: [...byName.values()] };
 }

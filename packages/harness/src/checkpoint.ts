@@ -12,7 +12,11 @@ const READ_PAGE = 500;
 /** Entries behind the last checkpoint that are worth a new one: when the session goes idle, and in the middle of a long turn. */
 const WORTH_AT = { idle: 64, running: 256 } as const;
 
-export async function loadContext(deps: { log: SessionLog; blobs: BlobStore }, record: SessionRecord, state: SessionState): Promise<Context> {
+export async function loadContext(
+  deps: { log: SessionLog; blobs: BlobStore },
+  record: SessionRecord,
+  state: SessionState,
+): Promise<Context> {
   let context = emptyContext();
   if (state.checkpoint) {
     const blob = await deps.blobs.get(state.checkpoint.blob);
@@ -41,5 +45,6 @@ export async function dropOldCheckpoints(turn: Turn): Promise<void> {
   const { record, deps, state } = turn;
   if (turn.checkpointed === (state.checkpoint?.position ?? 0)) return;
   const current = `${record.workspace_id}/${record.id}/context/${turn.checkpointed}-${turn.lease.epoch}`;
-  for await (const key of deps.blobs.list(`${record.workspace_id}/${record.id}/context/`)) if (key !== current) await deps.blobs.delete(key);
+  for await (const key of deps.blobs.list(`${record.workspace_id}/${record.id}/context/`))
+    if (key !== current) await deps.blobs.delete(key);
 }

@@ -63,7 +63,11 @@ export function createJournal(deps: { writer: SessionWriter; ids: IdSource }, le
 }
 
 /** Appends where nothing can refuse it. */
-export async function appendAll(journal: Journal, entries: JournalEntry[], rest: Omit<AppendBatch, 'entries' | 'goIdle'> = {}): Promise<string[]> {
+export async function appendAll(
+  journal: Journal,
+  entries: JournalEntry[],
+  rest: Omit<AppendBatch, 'entries' | 'goIdle'> = {},
+): Promise<string[]> {
   const ids = await journal.append(entries, rest);
   if (ids === false) throw new AppError('internal', 'an append without goIdle was refused as pending');
   return ids;

@@ -33,7 +33,11 @@ export async function modelStep(turn: Turn, lead: JournalEntry[]): Promise<Model
   const { deps, journal, context, inbox } = turn;
   turn.report.phase('model');
   const back = context.rescheduled ? runningEvents(turn) : [];
-  const ids = await appendAll(journal, [...back, ...lead, { body: { type: 'span.model_request_start' } }], back.length > 0 ? { state: { status: 'running' } } : {});
+  const ids = await appendAll(
+    journal,
+    [...back, ...lead, { body: { type: 'span.model_request_start' } }],
+    back.length > 0 ? { state: { status: 'running' } } : {},
+  );
   const spanId = ids.at(-1)!;
 
   const interrupt = inbox.interruptSignal();
@@ -45,7 +49,10 @@ export async function modelStep(turn: Turn, lead: JournalEntry[]): Promise<Model
     await appendAll(journal, [...answerEntries(turn, response, eventIds), spanEnd(spanId, false, response)], {
       state: { usage: turn.usage, takeovers: 0, failures: 0 },
     });
-    turn.log.info({ op: 'model', durationMs: deps.clock.now() - startedAt, stopReason: response.stopReason, ...response.usage }, 'model answered');
+    turn.log.info(
+      { op: 'model', durationMs: deps.clock.now() - startedAt, stopReason: response.stopReason, ...response.usage },
+      'model answered',
+    );
     return 'answered';
   } catch (error) {
     checkLost(turn);
@@ -123,7 +130,12 @@ function answerEntries(turn: Turn, response: ModelResponse, eventIds: Map<number
   });
 }
 
-function toolUseEntry(turn: Turn, block: Anthropic.ToolUseBlock, enabled: ReadonlySet<string>, invalidInput: string | undefined): JournalEntry {
+function toolUseEntry(
+  turn: Turn,
+  block: Anthropic.ToolUseBlock,
+  enabled: ReadonlySet<string>,
+  invalidInput: string | undefined,
+): JournalEntry {
   const id = turn.journal.mintEventId();
   const { name } = block;
   const input = block.input as Record<string, unknown>;

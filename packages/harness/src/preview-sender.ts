@@ -14,7 +14,13 @@ export interface PreviewSender {
   end(): Promise<void>;
 }
 
-export function createPreviewSender(writer: SessionWriter, sessionId: string, epoch: number, afterPosition: number, nextNumber: () => number): PreviewSender {
+export function createPreviewSender(
+  writer: SessionWriter,
+  sessionId: string,
+  epoch: number,
+  afterPosition: number,
+  nextNumber: () => number,
+): PreviewSender {
   let frames: PreviewFrame[] = [];
   let timer: NodeJS.Timeout | null = null;
   let sending: Promise<unknown> = Promise.resolve();

@@ -8,12 +8,13 @@
  *   message waiting    → take it up (with `session.status_running` if the turn is not open) and ask the model
  *   nothing            → tell idle
  */
+
+import { writeCheckpoint } from './checkpoint.ts';
 import { endTurn, giveUp } from './go-idle.ts';
 import { appendAll, type JournalEntry } from './journal.ts';
 import { modelStep } from './model-step.ts';
 import { runningEvents } from './status-events.ts';
 import { toolStep } from './tool-step.ts';
-import { writeCheckpoint } from './checkpoint.ts';
 import { checkLost, type Turn } from './turn.ts';
 import { NO_MODEL_USAGE } from './usage.ts';
 
@@ -40,7 +41,14 @@ export async function runTurn(turn: Turn): Promise<TurnEnd> {
     checkLost(turn);
     const interrupts = inbox.waiting().filter(({ event }) => event.type === 'user.interrupt');
     if (interrupts.length > 0 && context.openCalls.length === 0) {
-      await appendAll(journal, interruptEntries(turn, interrupts.map((entry) => ({ stamp: entry })), interrupts[0]!.position));
+      await appendAll(
+        journal,
+        interruptEntries(
+          turn,
+          interrupts.map((entry) => ({ stamp: entry })),
+          interrupts[0]!.position,
+        ),
+      );
       continue;
     }
     if (turn.drain.aborted) return 'handover';

@@ -43,7 +43,10 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
     const startedAt = deps.clock.now();
     const end = await runTurn(turn);
     await finish(turn, end);
-    log.info({ op: 'turn', end, takeovers: lease.takeovers, durationMs: deps.clock.now() - startedAt, head: turn.journal.head }, 'turn ended');
+    log.info(
+      { op: 'turn', end, takeovers: lease.takeovers, durationMs: deps.clock.now() - startedAt, head: turn.journal.head },
+      'turn ended',
+    );
   } catch (error) {
     if (lost.signal.aborted || hasCode(error, 'fenced')) {
       log.info('another worker has this session; stopping quietly');
@@ -68,7 +71,14 @@ async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSigna
   }
 }
 
-async function prepare(deps: HarnessDeps, lease: Lease, report: TurnReport, drain: AbortSignal, lost: AbortSignal, log: Turn['log']): Promise<Turn | null> {
+async function prepare(
+  deps: HarnessDeps,
+  lease: Lease,
+  report: TurnReport,
+  drain: AbortSignal,
+  lost: AbortSignal,
+  log: Turn['log'],
+): Promise<Turn | null> {
   const stored = await deps.log.get(lease.sessionId);
   if (!stored) return null;
   const { record, state } = stored;
@@ -84,7 +94,7 @@ async function prepare(deps: HarnessDeps, lease: Lease, report: TurnReport, drai
     context,
     journal,
     inbox,
-    tools: createToolRouter({ deps, record, journal, binding: state.sandbox, drain, lost, log }),
+    tools: createToolRouter({ deps, record, journal, binding: state.sandbox, drain, lost, log, onWaiting: report.line }),
     report,
     log,
     usage: state.usage,

@@ -67,7 +67,10 @@ const DEFINITIONS: Record<BuiltinTool, Omit<Anthropic.Tool, 'name'>> = {
     description: 'Searches file contents for a regular expression; answers lines as path:line:text.',
     input_schema: {
       type: 'object',
-      properties: { pattern: { type: 'string' }, path: { type: 'string', description: 'File or directory to search; /workspace if left out.' } },
+      properties: {
+        pattern: { type: 'string' },
+        path: { type: 'string', description: 'File or directory to search; /workspace if left out.' },
+      },
       required: ['pattern'],
     },
   },

@@ -38,7 +38,10 @@ async function runCall(turn: Turn, call: OpenCall, interrupt: AbortSignal): Prom
     { state: { takeovers: 0 } },
   );
   turn.tools.recorded(call);
-  turn.log.info({ op: 'tool', tool: call.name, eventId: call.id, ok: !outcome.is_error, durationMs: deps.clock.now() - startedAt }, 'tool finished');
+  turn.log.info(
+    { op: 'tool', tool: call.name, eventId: call.id, ok: !outcome.is_error, durationMs: deps.clock.now() - startedAt },
+    'tool finished',
+  );
   turn.report.line(`${call.name} ${outcome.is_error ? 'failed' : 'done'} in ${deps.clock.now() - startedAt} ms`.slice(0, LOG_LINE_CHARS));
   return 'done';
 }

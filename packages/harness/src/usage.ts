@@ -18,7 +18,8 @@ export function addUsage(total: SessionUsage, counts: ModelUsageCounts): Session
     output_tokens: total.output_tokens + counts.output_tokens,
     cache_read_input_tokens: total.cache_read_input_tokens + counts.cache_read_input_tokens,
     cache_creation: {
-      ephemeral_5m_input_tokens: total.cache_creation.ephemeral_5m_input_tokens + (split ? counts.cache_creation_5m : counts.cache_creation_input_tokens),
+      ephemeral_5m_input_tokens:
+        total.cache_creation.ephemeral_5m_input_tokens + (split ? counts.cache_creation_5m : counts.cache_creation_input_tokens),
       ephemeral_1h_input_tokens: total.cache_creation.ephemeral_1h_input_tokens + counts.cache_creation_1h,
     },
     active_seconds: total.active_seconds,

@@ -29,5 +29,7 @@ export async function webFetch(messaging: Messaging, sessionId: string, input: u
 }
 
 export function webSearch(): ToolOutcome {
-  return failure('web_search: no search provider is configured on this server. Use web_fetch with a known URL, or switch the tool off in the agent.');
+  return failure(
+    'web_search: no search provider is configured on this server. Use web_fetch with a known URL, or switch the tool off in the agent.',
+  );
 }

@@ -1,1 +1,8 @@
-export {};
+/** Private servers, processes and waits for tests. */
+export { type ProcessEntry, processTable } from '@manyhands/infra';
+export { leftovers } from './leftovers.ts';
+export { type Service, type ServiceExit, type ServiceOptions, spawnService } from './service.ts';
+export { silentLogger } from './silent-logger.ts';
+export { TEMPORARY_PREFIX, type TemporaryDirectory, temporaryDirectory } from './temporary-directory.ts';
+export { startTestNats, startTestRedis, type TestNatsOptions, type TestRedisOptions, type TestServer } from './test-server.ts';
+export { type UntilOptions, until } from './until.ts';

@@ -2,19 +2,23 @@
 -- KEYS state, log, queue, dirty
 -- ARGV 1 epoch, 2 n, 3 now, 4 dirty member, 5 go idle (1|0), 6 wake at ('' or ms), 7 number of state fields and values, then those,
 --      then per entry six: 'e', id, type, body field, body, hidden  |  's', position, '', '', '', ''
--- Returns {1, positions, head, processed_at} applied, {2, …the same} applied before, {0} something is queued (go idle refused),
+-- Returns {1, positions, head, processed_at} applied, {2, …the same} applied before, {0} something else is queued (go idle refused),
 --         {-1} fenced or gone, {-3} n skips a number, {-4} a stamp names what is not queued.
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return { -1 } end
 local n = tonumber(ARGV[2])
 local done = tonumber(redis.call('HGET', KEYS[1], 'n'))
 if n == done then return { 2, unpack(cjson.decode(redis.call('HGET', KEYS[1], 'res'))) } end
 if n ~= done + 1 then return { -3 } end
-if ARGV[5] == '1' and redis.call('LLEN', KEYS[3]) > 0 then return { 0 } end
 local fields = tonumber(ARGV[7])
 local first = 8 + fields
+local stamps = 0
 for i = first, #ARGV, 6 do
-  if ARGV[i] == 's' and not redis.call('LPOS', KEYS[3], ARGV[i + 1]) then return { -4 } end
+  if ARGV[i] == 's' then
+    if not redis.call('LPOS', KEYS[3], ARGV[i + 1]) then return { -4 } end
+    stamps = stamps + 1
+  end
 end
+if ARGV[5] == '1' and redis.call('LLEN', KEYS[3]) > stamps then return { 0 } end
 
 local time = next_time(KEYS[1], ARGV[3])
 local positions = {}

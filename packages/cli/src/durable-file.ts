@@ -1,0 +1,26 @@
+/** Small files that are whole or not there: written beside their place, then renamed. */
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+
+/** `mode` is that of the file; readers see the old content or the new, never a part. */
+export function writeByRename(path: string, text: string, mode = 0o600): void {
+  const draft = `${path}.${process.pid}.draft`;
+  try {
+    // A draft of a killed process with this pid may lie there with another mode.
+    rmSync(draft, { force: true });
+    writeFileSync(draft, text, { mode, flush: true, flag: 'wx' });
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
+}
+
+/** The text of a file, or null if there is none. */
+export function readIfPresent(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}

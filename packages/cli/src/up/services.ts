@@ -1,0 +1,65 @@
+/** Which of our processes make one instance, and what each of them is told. */
+import { fileURLToPath } from 'node:url';
+import { childEnvironment, type Environment, type ServiceKind } from './child-environment.ts';
+import type { Recipe } from './launched-process.ts';
+import { serviceRecipe } from './service.ts';
+import type { UpOptions } from './up-options.ts';
+
+/** Turn at the end; Redis is the last since everything is written there. */
+export const STAGE = { gateway: 0, harness: 1, 'sandbox-pool': 2, egress: 3, 'model-double': 4, nats: 5, redis: 6 } as const;
+
+const ENTRY: Readonly<Record<ServiceKind, string>> = {
+  gateway: 'gateway/dist/main.js',
+  harness: 'harness/dist/main.js',
+  'sandbox-pool': 'sandbox-pool/dist/main.js',
+  egress: 'egress/dist/main.js',
+  'model-double': 'model/dist/double/main.js',
+};
+
+export interface ServicePlan {
+  options: UpOptions;
+  /** The user's environment. */
+  environment: Environment;
+  logs: string;
+  redisUrl: string;
+  natsUrl: string;
+  apiKey: string;
+  listenFd: number;
+  /** Variables that name the pool's tools. */
+  sandboxTools: Readonly<Record<string, string>>;
+  /** Port of the model double; null for none. */
+  doublePort: number | null;
+}
+
+export function planServices(plan: ServicePlan): { recipe: Recipe; stage: number }[] {
+  const { options, redisUrl, natsUrl, doublePort } = plan;
+  const data = { MANYHANDS_DATA: options.dataDir };
+  const redis = { REDIS_URL: redisUrl };
+  const nats = { NATS_URL: natsUrl };
+  const model: Record<string, string> = doublePort === null ? {} : { MANYHANDS_MODEL_BASE_URL: `http://127.0.0.1:${doublePort}` };
+  const gateway = { ...redis, ...data, MANYHANDS_API_KEY: plan.apiKey, MANYHANDS_LISTEN_FD: '4', MANYHANDS_RATE_LIMITS: 'off' };
+  const pool = { ...nats, ...data, ...plan.sandboxTools, MANYHANDS_SANDBOX_DRIVER: 'bubblewrap' };
+
+  function service(kind: ServiceKind, number: number, own: Readonly<Record<string, string>>) {
+    const recipe = serviceRecipe({
+      name: `${kind}-${number}`,
+      entry: fileURLToPath(new URL(`../../../${ENTRY[kind]}`, import.meta.url)),
+      env: childEnvironment(kind, plan.environment, { ...own, MANYHANDS_LOG_LEVEL: options.logLevel }),
+      logs: plan.logs,
+      tie: kind === 'sandbox-pool' ? 'pipe' : 'kernel',
+      ...(kind === 'gateway' ? { listenFd: plan.listenFd } : {}),
+    });
+    return { recipe, stage: STAGE[kind] };
+  }
+  return [
+    ...(doublePort === null ? [] : [service('model-double', 1, { MANYHANDS_DOUBLE_PORT: String(doublePort) })]),
+    service('egress', 1, { ...nats, ...data }),
+    service('sandbox-pool', 1, pool),
+    ...numbers(options.workers).map((number) => service('harness', number, { ...redis, ...nats, ...data, ...model })),
+    ...numbers(options.gateways).map((number) => service('gateway', number, gateway)),
+  ];
+}
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index + 1);
+}

@@ -1,0 +1,76 @@
+/** The options of `up`, checked. Every refusal names the option and what it takes. */
+import { statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { UsageError } from '../usage-error.ts';
+
+export interface UpOptions {
+  port: number;
+  host: string;
+  /** Absolute. */
+  dataDir: string;
+  gateways: number;
+  workers: number;
+  fsync: 'always' | 'everysec';
+  /** Absolute; null for none. */
+  readyFile: string | null;
+  logLevel: LogLevel;
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+const MAX_PROCESSES = 64;
+
+/** As commander hands them over: text, or undefined where not given. */
+export interface RawUpOptions {
+  port: string;
+  host: string;
+  data: string;
+  gateways: string;
+  workers: string;
+  sandbox: string;
+  rateLimits: string;
+  fsync: string;
+  readyFile?: string | undefined;
+  logLevel: string;
+}
+
+export function parseUpOptions(raw: RawUpOptions, cwd: string): UpOptions {
+  const sandbox = oneOf('--sandbox', raw.sandbox, ['bubblewrap', 'docker']);
+  if (sandbox === 'docker') throw new UsageError('--sandbox: docker is not supported yet. Use --sandbox bubblewrap.');
+  const rateLimits = oneOf('--rate-limits', raw.rateLimits, ['off', 'hosted']);
+  if (rateLimits === 'hosted') throw new UsageError('--rate-limits: hosted is not supported yet. Use --rate-limits off.');
+  if (raw.host.trim() === '') throw new UsageError('--host: give an address of this machine such as 127.0.0.1.');
+  if (raw.data.trim() === '') throw new UsageError('--data: give a directory.');
+  return {
+    port: wholeNumber('--port', raw.port, 0, 65_535),
+    host: raw.host,
+    dataDir: resolve(cwd, raw.data),
+    gateways: wholeNumber('--gateways', raw.gateways, 1, MAX_PROCESSES),
+    workers: wholeNumber('--workers', raw.workers, 1, MAX_PROCESSES),
+    fsync: oneOf('--fsync', raw.fsync, ['always', 'everysec']),
+    readyFile: raw.readyFile === undefined ? null : readyFilePath(resolve(cwd, raw.readyFile)),
+    logLevel: oneOf('--log-level', raw.logLevel, LOG_LEVELS),
+  };
+}
+
+function wholeNumber(option: string, text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < min || value > max)
+    throw new UsageError(`${option}: give a whole number from ${min} to ${max}, not ${JSON.stringify(text)}.`);
+  return value;
+}
+
+function oneOf<const T extends string>(option: string, text: string, choices: readonly T[]): T {
+  const choice = choices.find((each) => each === text);
+  if (choice === undefined) throw new UsageError(`${option}: give one of ${choices.join(', ')}, not ${JSON.stringify(text)}.`);
+  return choice;
+}
+
+function readyFilePath(path: string): string {
+  if (!statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory())
+    throw new UsageError(`--ready-file: ${dirname(path)} is not a directory. Make it first, or choose another path.`);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new UsageError(`--ready-file: ${path} is a directory. Give the path of a file.`);
+  return path;
+}

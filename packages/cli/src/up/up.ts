@@ -1,0 +1,159 @@
+/**
+ * `manyhands up`: one instance on one machine, as child processes (DESIGN 8). It opens the listening socket, brings Redis and NATS, starts
+ * and keeps everything, says when a tool call would succeed, and ends all of it in order.
+ */
+import { freePort } from '@manyhands/infra';
+import { readIfPresent } from '../durable-file.ts';
+import { PlainError, UsageError } from '../usage-error.ts';
+import { banner } from './banner.ts';
+import type { Environment } from './child-environment.ts';
+import { type DataDirectory, loadApiKey, loadSecrets, openDataDirectory } from './data-directory.ts';
+import { lockDataDirectory } from './data-lock.ts';
+import { endLeftovers, recordProcesses } from './leftovers.ts';
+import { bindListenSocket, type ListenSocket } from './listen-socket.ts';
+import { removeReadyFile, writeReadyFile } from './ready-file.ts';
+import { findSandboxTools, sandboxRemedy } from './sandbox-tools.ts';
+import { natsServer, redisServer } from './servers.ts';
+import { planServices, STAGE } from './services.ts';
+import { createSupervisor, type Supervisor } from './supervisor.ts';
+import type { UpOptions } from './up-options.ts';
+
+/** The first that the gateway lists when it is told nothing. */
+const DEFAULT_MODEL = 'claude-opus-4-8';
+const PATIENCE_MS = 5_000;
+
+export interface UpSurroundings {
+  /** The user's environment, complete. */
+  environment: Environment;
+  /** A line of progress. */
+  log: (line: string) => void;
+  /** What the command prints. */
+  print: (text: string) => void;
+  /** Aborted when the user wants it to end. */
+  stop: AbortSignal;
+  /** Aborted when the user wants it to end at once. */
+  stopNow: AbortSignal;
+}
+
+/** Resolves when everything has ended; rejects when the start failed (everything has ended then, too). */
+export async function up(options: UpOptions, surroundings: UpSurroundings): Promise<void> {
+  const { log, stop, stopNow } = surroundings;
+  const data = openDataDirectory(options.dataDir);
+  const lock = await lockDataDirectory(options.dataDir);
+  let socket: ListenSocket | null = null;
+  try {
+    const apiKey = loadApiKey(data, given(surroundings.environment, 'MANYHANDS_API_KEY'));
+    const readyFiles = [data.readyFile, ...(options.readyFile === null ? [] : [options.readyFile])];
+    for (const path of readyFiles) removeReadyFile(path);
+    socket = await bindListenSocket(options.host, options.port);
+    await endLeftovers(data.processesFile, log);
+
+    const { url } = socket;
+    let ready = false;
+    const supervisor = createSupervisor({
+      processesFile: data.processesFile,
+      log,
+      onChange(processes) {
+        if (ready) for (const path of readyFiles) writeReadyFile(path, { url, api_key: apiKey, console_url: null, processes });
+      },
+    });
+    stopNow.addEventListener('abort', () => supervisor.kill(), { once: true });
+    try {
+      const started = startAll(options, surroundings, data, socket, apiKey, supervisor);
+      const usesDouble = await untilStopped(started, stop);
+      if (usesDouble !== STOPPED) {
+        ready = true;
+        for (const path of readyFiles) writeReadyFile(path, { url, api_key: apiKey, console_url: null, processes: supervisor.processes() });
+        const model = listedModel(surroundings.environment) ?? DEFAULT_MODEL;
+        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesDouble }));
+        await untilStopped(new Promise<never>(() => {}), stop);
+      }
+      log('stopping …');
+    } finally {
+      ready = false;
+      // From here on nobody should find it.
+      removeReadyFile(data.readyFile);
+      await supervisor.stop();
+      recordProcesses(data.processesFile, []);
+    }
+    log('stopped');
+  } finally {
+    socket?.close();
+    lock.release();
+  }
+}
+
+const STOPPED = Symbol('stopped');
+
+function untilStopped<T>(work: Promise<T>, stop: AbortSignal): Promise<T | typeof STOPPED> {
+  const stopped = new Promise<typeof STOPPED>((resolve) => {
+    if (stop.aborted) resolve(STOPPED);
+    stop.addEventListener('abort', () => resolve(STOPPED), { once: true });
+  });
+  return Promise.race([work, stopped]);
+}
+
+/** Resolves when a tool call would succeed; the answer is whether the model double is in use. */
+async function startAll(
+  options: UpOptions,
+  { environment, log }: UpSurroundings,
+  data: DataDirectory,
+  socket: ListenSocket,
+  apiKey: string,
+  supervisor: Supervisor,
+): Promise<boolean> {
+  const usesDouble = !['MANYHANDS_MODEL_API_KEY', 'ANTHROPIC_API_KEY', 'MANYHANDS_MODEL_BASE_URL'].some(
+    (name) => given(environment, name) !== undefined,
+  );
+  const [redisUrl, natsUrl, sandboxTools, doublePort] = await Promise.all([
+    serverUrl('REDIS_URL', () => redisServer(data, loadSecrets(data), options.fsync, log), STAGE.redis),
+    serverUrl('NATS_URL', () => natsServer(data, loadSecrets(data), log), STAGE.nats),
+    findSandboxTools(log),
+    usesDouble ? freePort() : null,
+  ]);
+  log('starting the gateway, workers, sandboxes and egress …');
+  const { logs } = data;
+  const plan = { options, environment, logs, redisUrl, natsUrl, apiKey, listenFd: socket.fd, sandboxTools, doublePort };
+  const waiting = new Set<string>();
+  const telling = setInterval(() => log(`waiting for ${[...waiting].join(', ')} …`), PATIENCE_MS);
+  try {
+    await Promise.all(
+      planServices(plan).map(async ({ recipe, stage }) => {
+        waiting.add(recipe.name);
+        await supervisor.start(recipe, stage);
+        waiting.delete(recipe.name);
+      }),
+    );
+  } catch (error) {
+    const message = (error as Error).message;
+    const remedy = message.startsWith('sandbox-pool') ? await sandboxRemedy(options.dataDir) : null;
+    throw new PlainError(remedy === null ? message : `${message}\n${remedy}`, { cause: error });
+  } finally {
+    clearInterval(telling);
+  }
+  return usesDouble;
+
+  async function serverUrl(name: string, make: () => ReturnType<typeof redisServer>, stage: number): Promise<string> {
+    const url = given(environment, name);
+    if (url !== undefined) return url;
+    const server = make();
+    await supervisor.start(server, stage).catch((error: unknown) => {
+      throw new PlainError((error as Error).message, { cause: error });
+    });
+    return server.url();
+  }
+}
+
+/** A variable, or the content of the file that NAME_FILE names. */
+function given(environment: Environment, name: string): string | undefined {
+  const file = environment[`${name}_FILE`];
+  if (file === undefined || file === '') return environment[name] || undefined;
+  const text = readIfPresent(file);
+  if (text === null) throw new UsageError(`${name}_FILE: there is no file ${file}.`);
+  return text.trim() || undefined;
+}
+
+/** The first id of MANYHANDS_MODELS, which is a JSON array or separated by commas. */
+function listedModel(environment: Environment): string | undefined {
+  return /[^\s,"[\]]+/.exec(given(environment, 'MANYHANDS_MODELS') ?? '')?.[0];
+}

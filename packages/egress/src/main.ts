@@ -1,0 +1,53 @@
+/** The egress process: one per sandbox host, any number besides for `web_fetch`. */
+import path from 'node:path';
+import { commonEnv, connectMessaging, createLifecycle, createLogger, loadEnv, runMain, systemClock } from '@manyhands/base';
+import { z } from 'zod';
+import { createConnector } from './connector.ts';
+import { createEgressSockets } from './egress-sockets.ts';
+import { createPageFetch } from './page-fetch.ts';
+import { createReachPolicy } from './reach-policy.ts';
+import { serveEgress } from './serve-egress.ts';
+
+const SWEEP_INTERVAL_MS = 5_000;
+
+runMain(async () => {
+  const env = loadEnv(
+    z.object({
+      NATS_URL: commonEnv.NATS_URL,
+      MANYHANDS_DATA: commonEnv.MANYHANDS_DATA,
+      MANYHANDS_LOG_LEVEL: commonEnv.MANYHANDS_LOG_LEVEL,
+      /** Names the sandbox host; its pool uses the same. A part of NATS subjects. */
+      MANYHANDS_HOST_ID: z
+        .string()
+        .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, "_" or "-"')
+        .default('local'),
+      /** More ranges that nothing may reach: CIDR, separated by commas. */
+      MANYHANDS_EGRESS_EXTRA_DENY: z.string().default(''),
+    }),
+    process.env,
+  );
+  const log = createLogger('egress', env.MANYHANDS_LOG_LEVEL);
+  const extraDeny = env.MANYHANDS_EGRESS_EXTRA_DENY.split(',')
+    .map((range) => range.trim())
+    .filter((range) => range !== '');
+  const connector = createConnector({ policy: createReachPolicy({ extraDeny }) });
+  const lifecycle = createLifecycle(log, process.env);
+
+  const sandboxesPath = path.join(env.MANYHANDS_DATA, 'sandboxes');
+  const sockets = createEgressSockets({ sandboxesPath, connector, log, clock: systemClock });
+  lifecycle.onShutdown('sockets', () => sockets.closeAll());
+  // Before anything is asked: sandboxes that were there before must not wait for NATS.
+  const opened = await sockets.openAll();
+  const sweeping = setInterval(
+    () => void sockets.sweep().catch((error: unknown) => log.warn({ err: error }, 'sweep failed')),
+    SWEEP_INTERVAL_MS,
+  );
+  lifecycle.onShutdown('sweep', () => clearInterval(sweeping));
+
+  const messaging = await connectMessaging(env.NATS_URL, log, 'egress');
+  lifecycle.onShutdown('nats', () => messaging.close());
+  const pages = createPageFetch({ connector, log, clock: systemClock, maxReplyBytes: messaging.maxPayloadBytes });
+  const serving = serveEgress({ messaging, hostId: env.MANYHANDS_HOST_ID, sockets, pages, log });
+  lifecycle.onShutdown('serving', () => serving.stop());
+  lifecycle.ready({ hostId: env.MANYHANDS_HOST_ID, sandboxes: opened });
+});

@@ -1,0 +1,82 @@
+/**
+ * From any thrown value to the answer: one envelope, one status, the headers that steer a client's retries (CONTRACT 5).
+ * What is not meant for clients becomes a plain "internal error"; its text goes to the log only (I7).
+ */
+import { hasCode, WireError } from '@manyhands/base';
+import type { WireErrorBody } from '@manyhands/contract';
+import type { FastifyReply } from 'fastify';
+
+const RETRY_AFTER_SECONDS = 1;
+
+export function unavailable(message: string): WireError {
+  return new WireError('api_error', message, { status: 503, retryAfterSeconds: RETRY_AFTER_SECONDS });
+}
+export function tooLarge(limitBytes: number): WireError {
+  return new WireError('request_too_large', `the request body is larger than ${limitBytes} bytes`);
+}
+/** Nothing to be found here, and trying again will not help. */
+export function noSuchEndpoint(message: string): WireError {
+  return new WireError('not_found_error', message, { shouldRetry: false });
+}
+
+const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EHOSTUNREACH']);
+const CONNECTION_MESSAGES = new Set([
+  'Connection is closed.',
+  'Command timed out',
+  "Stream isn't writeable and enableOfflineQueue options is false",
+]);
+
+/** The client library has a class for one of these only, so the others are told by their text. */
+export function isRedisOutage(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (error.name === 'MaxRetriesPerRequestError') return true;
+  if (error.name === 'ReplyError') return /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF|NOREPLICAS)/.test(error.message);
+  return CONNECTION_MESSAGES.has(error.message) || CONNECTION_CODES.has((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/** What the HTTP framework refuses by itself. */
+function fromFramework(code: string, bodyLimitBytes: number): WireError | null {
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return tooLarge(bodyLimitBytes);
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new WireError('invalid_request_error', 'content-type: must be application/json');
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new WireError('invalid_request_error', 'content-length: does not match the length of the body');
+    case 'FST_ERR_BAD_URL':
+      return noSuchEndpoint('the path is not valid percent-encoding');
+    default:
+      return null;
+  }
+}
+
+/** `unexpected`: a fault of ours that the log should hold in full. */
+export function toWireError(error: unknown, bodyLimitBytes: number): { wire: WireError; unexpected: boolean } {
+  if (error instanceof WireError) return { wire: error, unexpected: false };
+  const framework = fromFramework(String((error as { code?: unknown } | null)?.code ?? ''), bodyLimitBytes);
+  if (framework) return { wire: framework, unexpected: false };
+  if (hasCode(error, 'unavailable', 'timeout') || isRedisOutage(error)) {
+    return { wire: unavailable('the service cannot reach its storage at the moment; try again shortly'), unexpected: false };
+  }
+  return { wire: new WireError('api_error', 'internal error'), unexpected: true };
+}
+
+export function errorBody(wire: WireError, requestId: string): WireErrorBody {
+  const code = wire.options.errorCode;
+  return {
+    type: 'error',
+    error: { type: wire.type, message: wire.message, ...(code === undefined ? {} : { details: { error_code: code } }) },
+    request_id: requestId,
+  };
+}
+
+export function sendError(reply: FastifyReply, wire: WireError): FastifyReply {
+  const { shouldRetry, retryAfterSeconds } = wire.options;
+  if (shouldRetry !== undefined) reply.header('x-should-retry', String(shouldRetry));
+  if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds));
+  return reply
+    .status(wire.status)
+    .header('request-id', reply.request.id)
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify(errorBody(wire, reply.request.id)));
+}

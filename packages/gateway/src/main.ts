@@ -1,0 +1,57 @@
+/** The gateway process: reads its environment, connects, serves, and ends in order. */
+import path from 'node:path';
+import { createLifecycle, createLogger, createRedis, loadEnv, randomIds, runMain, systemClock } from '@manyhands/base';
+import { createDirectoryBlobStore } from '@manyhands/blobs';
+import { createSessionLog, createTail } from '@manyhands/session-log';
+import { createAgentStore, createApiKeyStore, createEnvironmentStore } from '@manyhands/store';
+import { createTurnQueue } from '@manyhands/turn-queue';
+import { gatewayEnv } from './env.ts';
+import { createGateway } from './server.ts';
+
+runMain(async () => {
+  const env = loadEnv(gatewayEnv, process.env);
+  const log = createLogger('gateway', env.MANYHANDS_LOG_LEVEL);
+  const lifecycle = createLifecycle(log, process.env);
+
+  const redis = createRedis(env.REDIS_URL, 'finite', log, 'gateway');
+  const queueRedis = createRedis(env.REDIS_URL, 'finite', log, 'gateway-queue');
+  const blobs = createDirectoryBlobStore(path.join(env.MANYHANDS_DATA, 'blobs'));
+  const clock = systemClock;
+  const ids = randomIds;
+  const apiKeys = createApiKeyStore(redis, clock, ids);
+  if (env.MANYHANDS_API_KEY !== undefined) {
+    const outcome = await apiKeys.installOperatorKey(env.MANYHANDS_API_KEY);
+    if (outcome === 'revoked') log.warn('the key in MANYHANDS_API_KEY was revoked earlier and does not work; choose another');
+  }
+  const tail = createTail({ redisUrl: env.REDIS_URL, redis, blobs, log });
+  const turnQueue = createTurnQueue(queueRedis);
+  const app = createGateway(
+    {
+      redis,
+      agents: createAgentStore(redis, clock, ids),
+      environments: createEnvironmentStore(redis, clock, ids),
+      apiKeys,
+      sessionLog: createSessionLog({ redis, blobs, clock, ids, log }),
+      tail,
+      turnQueue,
+      clock,
+      ids,
+      log,
+    },
+    { models: env.MANYHANDS_MODELS, adminWritable: env.MANYHANDS_ADMIN_WRITABLE },
+  );
+
+  lifecycle.onShutdown('redis', () => {
+    redis.disconnect();
+    queueRedis.disconnect();
+  });
+  lifecycle.onShutdown('queue', () => turnQueue.close());
+  lifecycle.onShutdown('tail', () => tail.close());
+  lifecycle.onShutdown('http', () => app.close());
+  const fd = env.MANYHANDS_LISTEN_FD;
+  // The framework hands its options to net.Server.listen, which prefers `fd` to an address; its own types do not say so.
+  const inherited = { fd, host: env.MANYHANDS_HOST } as { host: string };
+  await app.listen(fd === undefined ? { host: env.MANYHANDS_HOST, port: env.MANYHANDS_PORT } : inherited);
+  const address = app.server.address();
+  lifecycle.ready({ port: typeof address === 'object' ? address?.port : undefined });
+});

@@ -1,0 +1,111 @@
+/** EV-1..3 and TE-1, TE-2: listing, sending and streaming events. The primary thread has the session's events. */
+import { createHash } from 'node:crypto';
+import { invalidRequest, notFound } from '@manyhands/base';
+import {
+  type ClientEventIn,
+  EVENT_DELTA_TYPES,
+  EVENTS_MAX_PER_REQUEST,
+  type EventBody,
+  EventsSend,
+  FILTERABLE_EVENT_TYPES,
+} from '@manyhands/contract';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { identityOf } from '../auth.ts';
+import type { GatewayDeps } from '../deps.ts';
+import { readQuery } from '../query.ts';
+import { sessionArchived } from '../session-update.ts';
+import { checkThread, type SessionLookup } from '../sessions.ts';
+import type { StreamHub } from '../stream.ts';
+import { parseBody } from '../validation.ts';
+import type { Wakes } from '../wakes.ts';
+
+interface SessionRoute {
+  Params: { session_id: string };
+}
+interface ThreadRoute {
+  Params: { session_id: string; thread_id: string };
+}
+const EVENT_DELTAS_MAX = 100;
+
+function toBody(event: ClientEventIn, sessionId: string): EventBody {
+  if (event.type === 'user.message') return event;
+  const thread = event.session_thread_id ?? null;
+  if (thread !== null) checkThread(sessionId, thread);
+  return { type: 'user.interrupt', session_thread_id: thread };
+}
+
+export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions: SessionLookup, wakes: Wakes, streams: StreamHub): void {
+  const { sessionLog } = deps;
+
+  app.post<SessionRoute>('/v1/sessions/:session_id/events', async (request) => {
+    readQuery(request, []);
+    const identity = identityOf(request);
+    const sessionId = request.params.session_id;
+    await sessions.check(identity, sessionId);
+    const { events } = parseBody(EventsSend, request.body);
+    const bodies = events.map((event) => toBody(event, sessionId));
+    const digest = createHash('sha256').update(`${identity.id}\n${sessionId}\n`).update(JSON.stringify(request.body)).digest('hex');
+    const isRetry = Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
+    const result = await sessionLog.send({ sessionId, bodies, digest, isRetry });
+    if (result.outcome === 'missing') throw notFound('session', sessionId);
+    if (result.outcome === 'archived') throw sessionArchived(sessionId);
+    // What was stored before may have lost its wake-up with the gateway that stored it; a wake-up too many does nothing.
+    if (result.outcome === 'repeated' || result.startsWork) wakes.wake(identity.workspace_id, sessionId);
+    return { data: result.events };
+  });
+
+  app.get<SessionRoute>('/v1/sessions/:session_id/events', async (request) => {
+    const names = ['limit', 'page', 'order', 'types[]', 'created_at[gt]', 'created_at[gte]', 'created_at[lt]', 'created_at[lte]'];
+    const query = readQuery(request, names);
+    const wanted = {
+      limit: query.limit(EVENTS_MAX_PER_REQUEST, EVENTS_MAX_PER_REQUEST),
+      order: query.order('asc'),
+      types: query.list('types', FILTERABLE_EVENT_TYPES),
+      range: query.createdAt(),
+      cursor: query.text('page'),
+    };
+    const { record } = await sessions.get(identityOf(request), request.params.session_id);
+    const { events, nextCursor } = await sessionLog.listEvents(record.id, wanted);
+    return { data: events, next_page: nextCursor };
+  });
+
+  app.get<ThreadRoute>('/v1/sessions/:session_id/threads/:thread_id/events', async (request) => {
+    const query = readQuery(request, ['limit', 'page']);
+    const limit = query.limit(EVENTS_MAX_PER_REQUEST, EVENTS_MAX_PER_REQUEST);
+    const { record } = await sessions.get(identityOf(request), request.params.session_id);
+    checkThread(record.id, request.params.thread_id);
+    const { events, nextCursor } = await sessionLog.listEvents(record.id, { limit, order: 'asc', cursor: query.text('page') });
+    return { data: events, next_page: nextCursor };
+  });
+
+  /** Live from now on, or from behind an event that the client names. */
+  async function stream(request: FastifyRequest, reply: FastifyReply, sessionId: string, threadId: string | null): Promise<void> {
+    const query = readQuery(request, ['event_deltas[]', 'after']);
+    const previews = query.list('event_deltas', EVENT_DELTA_TYPES, EVENT_DELTAS_MAX) ?? new Set<string>();
+    const { record, state } = await sessions.get(identityOf(request), sessionId);
+    if (threadId !== null) checkThread(record.id, threadId);
+    let after = state.head;
+    // A browser that reconnects sends the header beside the address it had at first: the header is newer.
+    const header = request.headers['last-event-id'];
+    const resume =
+      typeof header === 'string' && header !== '' ? { name: 'Last-Event-ID', id: header } : { name: 'after', id: query.text('after') };
+    if (resume.id !== undefined) {
+      const position = await sessionLog.findEvent(record.id, resume.id);
+      if (position === null)
+        throw invalidRequest(
+          `${resume.name}: this session has no event ${JSON.stringify(resume.id)}; leave it out to get live events only`,
+        );
+      after = position;
+    }
+    reply.hijack();
+    const headers = { 'request-id': request.id, 'anthropic-workspace-id': record.workspace_id };
+    streams.open(reply.raw, { sessionId: record.id, after, previews, headers });
+  }
+
+  app.get<SessionRoute>('/v1/sessions/:session_id/events/stream', (request, reply) =>
+    stream(request, reply, request.params.session_id, null),
+  );
+  app.get<ThreadRoute>('/v1/sessions/:session_id/threads/:thread_id/stream', (request, reply) =>
+    stream(request, reply, request.params.session_id, request.params.thread_id),
+  );
+}

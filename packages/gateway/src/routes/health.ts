@@ -1,0 +1,26 @@
+/** /healthz: the process lives. /readyz: it can serve. The two paths that answer without a key (I12). */
+import { ensureError, type Redis } from '@manyhands/base';
+import type { FastifyInstance } from 'fastify';
+import { unavailable } from '../errors.ts';
+
+const REDIS_ANSWER_MS = 1_000;
+
+export function registerHealth(app: FastifyInstance, redis: Redis, isClosing: () => boolean): void {
+  app.get('/healthz', async () => ({ status: 'ok' }));
+
+  app.get('/readyz', async () => {
+    if (isClosing()) throw unavailable('shutting down');
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${REDIS_ANSWER_MS} ms`)), REDIS_ANSWER_MS);
+    });
+    try {
+      await Promise.race([redis.ping(), late]);
+    } catch (error) {
+      throw unavailable(`Redis does not answer: ${ensureError(error).message}`);
+    } finally {
+      clearTimeout(timer);
+    }
+    return { status: 'ready' };
+  });
+}

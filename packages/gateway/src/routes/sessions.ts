@@ -1,0 +1,98 @@
+/** SE-1..6: sessions. */
+import { invalidRequest, notFound } from '@manyhands/base';
+import { SESSION_STATUSES, SessionCreate, type SessionStatus, SessionUpdate } from '@manyhands/contract';
+import { toSession } from '@manyhands/session-log';
+import type { FastifyInstance } from 'fastify';
+import { identityOf } from '../auth.ts';
+import type { GatewayDeps } from '../deps.ts';
+import { readQuery } from '../query.ts';
+import { startSession } from '../session-start.ts';
+import { changeSession } from '../session-update.ts';
+import type { SessionLookup } from '../sessions.ts';
+import { parseBody, refuseBody } from '../validation.ts';
+import type { Wakes } from '../wakes.ts';
+
+interface SessionRoute {
+  Params: { session_id: string };
+}
+const LIST_PARAMETERS = [
+  'limit',
+  'page',
+  'order',
+  'agent_id',
+  'agent_version',
+  'deployment_id',
+  'memory_store_id',
+  'include_archived',
+  'statuses[]',
+  'created_at[gt]',
+  'created_at[gte]',
+  'created_at[lt]',
+  'created_at[lte]',
+];
+
+function stillRunning(sessionId: string, wish: string) {
+  return invalidRequest(`session ${sessionId} is running and cannot be ${wish}; send a user.interrupt and wait until it is idle`);
+}
+
+export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessions: SessionLookup, wakes: Wakes): void {
+  const { sessionLog, clock } = deps;
+
+  app.post('/v1/sessions', async (request) => {
+    readQuery(request, []);
+    return startSession(deps, wakes, identityOf(request), parseBody(SessionCreate, request.body));
+  });
+
+  app.get('/v1/sessions', async (request) => {
+    const query = readQuery(request, LIST_PARAMETERS);
+    for (const name of ['deployment_id', 'memory_store_id'])
+      if (query.text(name) !== undefined) throw invalidRequest(`${name}: filtering by it is not supported yet; leave it out`);
+    const agentId = query.text('agent_id');
+    const agentVersion = query.integer('agent_version', 1, Number.MAX_SAFE_INTEGER);
+    if (agentVersion !== undefined && agentId === undefined) throw invalidRequest('agent_version: needs agent_id beside it');
+    const page = await sessionLog.list(identityOf(request).workspace_id, {
+      limit: query.limit(),
+      order: query.order('desc'),
+      agentId,
+      agentVersion,
+      statuses: query.list('statuses', SESSION_STATUSES) as ReadonlySet<SessionStatus> | undefined,
+      includeArchived: query.flag('include_archived'),
+      range: query.createdAt(),
+      cursor: query.text('page'),
+    });
+    const now = clock.now();
+    return { data: page.sessions.map((stored) => toSession(stored, now)), next_page: page.nextCursor, prev_page: page.prevCursor };
+  });
+
+  app.get<SessionRoute>('/v1/sessions/:session_id', async (request) => {
+    readQuery(request, []);
+    return toSession(await sessions.get(identityOf(request), request.params.session_id), clock.now());
+  });
+
+  app.post<SessionRoute>('/v1/sessions/:session_id', async (request) => {
+    readQuery(request, []);
+    const find = () => sessions.get(identityOf(request), request.params.session_id);
+    await find();
+    return toSession(await changeSession(sessionLog, find, parseBody(SessionUpdate, request.body ?? {})), clock.now());
+  });
+
+  app.delete<SessionRoute>('/v1/sessions/:session_id', async (request) => {
+    readQuery(request, []);
+    refuseBody(request.body);
+    const { record } = await sessions.get(identityOf(request), request.params.session_id);
+    const outcome = await sessionLog.delete(record.id);
+    if (outcome === 'running') throw stillRunning(record.id, 'deleted');
+    if (outcome === 'missing') throw notFound('session', record.id);
+    return { id: record.id, type: 'session_deleted' };
+  });
+
+  app.post<SessionRoute>('/v1/sessions/:session_id/archive', async (request) => {
+    readQuery(request, []);
+    refuseBody(request.body);
+    const { record } = await sessions.get(identityOf(request), request.params.session_id);
+    const outcome = await sessionLog.archive(record.id);
+    if (outcome === 'running') throw stillRunning(record.id, 'archived');
+    if (outcome === 'missing') throw notFound('session', record.id);
+    return toSession(await sessions.get(identityOf(request), record.id), clock.now());
+  });
+}

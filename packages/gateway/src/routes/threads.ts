@@ -1,0 +1,28 @@
+/** TH-1, TH-2: the threads of a session, which for now is its primary one. */
+import { invalidRequest } from '@manyhands/base';
+import { SESSION_STATUSES } from '@manyhands/contract';
+import { toThread } from '@manyhands/session-log';
+import type { FastifyInstance } from 'fastify';
+import { identityOf } from '../auth.ts';
+import type { GatewayDeps } from '../deps.ts';
+import { readQuery } from '../query.ts';
+import { checkThread, type SessionLookup } from '../sessions.ts';
+
+export function registerThreads(app: FastifyInstance, { clock }: GatewayDeps, sessions: SessionLookup): void {
+  app.get<{ Params: { session_id: string } }>('/v1/sessions/:session_id/threads', async (request) => {
+    const query = readQuery(request, ['limit', 'page', 'statuses[]']);
+    query.limit();
+    const statuses = query.list('statuses', SESSION_STATUSES);
+    const thread = toThread(await sessions.get(identityOf(request), request.params.session_id), clock.now());
+    // One thread fits on every first page, so no cursor was ever given out.
+    if (query.text('page') !== undefined) throw invalidRequest('page: not a cursor of this list');
+    return { data: statuses && !statuses.has(thread.status) ? [] : [thread], next_page: null };
+  });
+
+  app.get<{ Params: { session_id: string; thread_id: string } }>('/v1/sessions/:session_id/threads/:thread_id', async (request) => {
+    readQuery(request, []);
+    const stored = await sessions.get(identityOf(request), request.params.session_id);
+    checkThread(stored.record.id, request.params.thread_id);
+    return toThread(stored, clock.now());
+  });
+}

@@ -1,0 +1,154 @@
+/**
+ * The HTTP server: what every request passes through, and every route. Each response, whatever went wrong, is JSON in the error envelope
+ * and carries a `request-id`; only streams and the queue board speak something else.
+ */
+import type { Socket } from 'node:net';
+import { invalidRequest, type WireError } from '@manyhands/base';
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import { createAuth } from './auth.ts';
+import { registerBoard } from './board.ts';
+import { BODY_LIMIT_BYTES, registerBodyParser } from './body.ts';
+import type { GatewayDeps, GatewayOptions } from './deps.ts';
+import { errorBody, noSuchEndpoint, sendError, toWireError } from './errors.ts';
+import { registerRequestLog } from './request-log.ts';
+import { registerAgents } from './routes/agents.ts';
+import { registerApiKeys } from './routes/api-keys.ts';
+import { registerEnvironments } from './routes/environments.ts';
+import { registerEvents } from './routes/events.ts';
+import { registerHealth } from './routes/health.ts';
+import { registerModels } from './routes/models.ts';
+import { registerSessions } from './routes/sessions.ts';
+import { registerThreads } from './routes/threads.ts';
+import { createSessionLookup } from './sessions.ts';
+import { createStorageGate } from './storage-gate.ts';
+import { createStreamHub } from './stream.ts';
+import { createWakes } from './wakes.ts';
+
+/** Longer than the idle time of usual proxies and clients, so that they close first. */
+const KEEP_ALIVE_MS = 75_000;
+/** For a whole request to arrive. Responses may take as long as they like. */
+const REQUEST_ARRIVAL_MS = 120_000;
+const PATH_SEGMENT_MAX_CHARS = 512;
+const CLOSE_IDLE_INTERVAL_MS = 50;
+
+/** Everything is wired, nothing listens yet. `close` ends streams, lets requests finish and sends the wake-ups under way. */
+export function createGateway(deps: GatewayDeps, options: GatewayOptions): FastifyInstance {
+  const { log, ids, clock } = deps;
+  const bodyLimitBytes = options.bodyLimitBytes ?? BODY_LIMIT_BYTES;
+  let closing = false;
+
+  const app = Fastify({
+    logger: false,
+    bodyLimit: bodyLimitBytes,
+    exposeHeadRoutes: false,
+    genReqId: () => ids.id('request'),
+    requestIdHeader: false,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: REQUEST_ARRIVAL_MS,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: PATH_SEGMENT_MAX_CHARS },
+    // A path that cannot be decoded is refused before any hook runs, so the key is asked for here (I12).
+    frameworkErrors: (error, request, reply) => {
+      void auth.hook(request as FastifyRequest, reply).then(
+        () => sendError(reply, toWireError(error, bodyLimitBytes).wire),
+        (refusal: unknown) => sendError(reply, toWireError(refusal, bodyLimitBytes).wire),
+      );
+    },
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, ids.id('request')),
+  });
+  const auth = createAuth(deps.apiKeys, createStorageGate(deps.redis), () => performance.now());
+  const sessions = createSessionLookup(deps.sessionLog);
+  const streams = createStreamHub(deps.tail, log, options.pingIntervalMs);
+  const wakes = createWakes(deps.turnQueue, log);
+
+  app.decorateRequest('identity', null);
+  registerRequestLog(app, log);
+  app.addHook('onRequest', (request, reply, done) => {
+    reply.header('request-id', request.id);
+    done();
+  });
+  app.addHook('onRequest', auth.hook);
+  registerBodyParser(app);
+
+  app.setErrorHandler((error, request, reply) => {
+    if (request.raw.destroyed && !request.raw.complete) {
+      // The client left while sending; there is nobody to answer.
+      reply.hijack();
+      reply.raw.destroy();
+      return;
+    }
+    const { wire, unexpected } = toWireError(error, bodyLimitBytes);
+    if (unexpected) log.error({ err: error, requestId: request.id }, 'request failed');
+    else if (wire.status >= 500) log.warn({ err: error, requestId: request.id }, 'request not served');
+    return sendError(reply, wire);
+  });
+  const paths = collectPaths(app);
+  app.setNotFoundHandler((request, reply) => sendError(reply, paths.refuse(request)));
+
+  registerHealth(app, deps.redis, () => closing);
+  registerAgents(app, deps.agents);
+  registerEnvironments(app, deps.environments, deps.sessionLog);
+  registerSessions(app, deps, sessions, wakes);
+  registerEvents(app, deps, sessions, wakes, streams);
+  registerThreads(app, deps, sessions);
+  registerModels(app, options.models);
+  registerApiKeys(app, deps.apiKeys, auth);
+  registerBoard(app, deps.turnQueue, options.adminWritable);
+
+  app.addHook('preClose', async () => {
+    closing = true;
+    await streams.close();
+    // A connection whose last response is still under way becomes idle later and would be kept open.
+    const sweep = setInterval(() => app.server.closeIdleConnections(), CLOSE_IDLE_INTERVAL_MS);
+    app.server.once('close', () => clearInterval(sweep));
+    if (!app.server.listening) clearInterval(sweep);
+  });
+  app.addHook('onClose', () => wakes.settled());
+  log.debug({ bodyLimitBytes, startedAt: clock.now() }, 'gateway wired');
+  return app;
+}
+
+/** Knows which methods a path takes, to answer a wrong one better than "no such path". */
+function collectPaths(app: FastifyInstance): { refuse(request: FastifyRequest): WireError } {
+  const known = new Map<string, { pattern: RegExp; methods: Set<string> }>();
+  app.addHook('onRoute', ({ url, method }) => {
+    if (!url.startsWith('/v1/') && !url.endsWith('z')) return;
+    const pattern = new RegExp(`^${url.replaceAll(/:[a-z_]+/g, '[^/]+')}$`);
+    const entry = known.get(url) ?? { pattern, methods: new Set<string>() };
+    for (const one of [method].flat()) entry.methods.add(one);
+    known.set(url, entry);
+  });
+  return {
+    refuse(request) {
+      const path = request.url.split('?', 1)[0] ?? '';
+      const methods = [...known.values()].filter(({ pattern }) => pattern.test(path)).flatMap((entry) => [...entry.methods]);
+      if (methods.length === 0) return noSuchEndpoint(`${request.method} ${path} does not exist here`);
+      return noSuchEndpoint(`${path} does not take ${request.method}; it takes ${[...new Set(methods)].join(' and ')}`);
+    },
+  };
+}
+
+/** What cannot even be read as HTTP still gets the envelope; then the connection ends. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  let wire = invalidRequest('the request is not valid HTTP');
+  if (error.code === 'HPE_HEADER_OVERFLOW') wire = invalidRequest('the request headers are too large', { status: 431 });
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    wire = invalidRequest('the request did not arrive in time; send it again', { errorCode: 'request_body_timeout' });
+  const body = JSON.stringify(errorBody(wire, requestId));
+  socket.end(
+    [
+      `HTTP/1.1 ${wire.status} ${wire.status === 431 ? 'Request Header Fields Too Large' : 'Bad Request'}`,
+      'content-type: application/json; charset=utf-8',
+      `content-length: ${Buffer.byteLength(body)}`,
+      `request-id: ${requestId}`,
+      'connection: close',
+      '',
+      body,
+    ].join('\r\n'),
+  );
+}

@@ -1,0 +1,44 @@
+/** Finding a session for the one who asks. A foreign session is as unknown as one that never was (I12). */
+import { notFound } from '@manyhands/base';
+import { isId, primaryThreadId } from '@manyhands/contract';
+import type { SessionLog, StoredSession } from '@manyhands/session-log';
+import type { KeyIdentity } from '@manyhands/store';
+
+const REMEMBERED_MAX = 20_000;
+
+export interface SessionLookup {
+  /** 404 for malformed, unknown and foreign ids. */
+  get(identity: KeyIdentity, sessionId: string): Promise<StoredSession>;
+  /**
+   * Only checks that the session belongs to the workspace, usually without asking: that never changes. A session that is remembered may be
+   * deleted by now; what is done with it next says so.
+   */
+  check(identity: KeyIdentity, sessionId: string): Promise<void>;
+}
+
+export function createSessionLookup(sessionLog: SessionLog): SessionLookup {
+  const workspaces = new Map<string, string>();
+
+  async function get(identity: KeyIdentity, sessionId: string): Promise<StoredSession> {
+    const stored = isId('session', sessionId) ? await sessionLog.get(sessionId) : null;
+    if (!stored) {
+      workspaces.delete(sessionId);
+      throw notFound('session', sessionId);
+    }
+    if (workspaces.size >= REMEMBERED_MAX) workspaces.clear();
+    workspaces.set(sessionId, stored.record.workspace_id);
+    if (stored.record.workspace_id !== identity.workspace_id) throw notFound('session', sessionId);
+    return stored;
+  }
+  return {
+    get,
+    async check(identity, sessionId) {
+      if (workspaces.get(sessionId) !== identity.workspace_id) await get(identity, sessionId);
+    },
+  };
+}
+
+/** A single-agent session has its primary thread and no other. */
+export function checkThread(sessionId: string, threadId: string): void {
+  if (threadId !== primaryThreadId(sessionId)) throw notFound('session thread', threadId);
+}

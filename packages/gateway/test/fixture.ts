@@ -1,0 +1,128 @@
+/** A whole gateway on a private Redis, the official SDK in front of it, and a session writer that plays the worker. */
+import Anthropic from '@anthropic-ai/sdk';
+import { createLogger, createRedis, randomIds, systemClock } from '@manyhands/base';
+import { createDirectoryBlobStore } from '@manyhands/blobs';
+import type { EventBody, KeyScope, PreviewFrame } from '@manyhands/contract';
+import { createSessionLog, createSessionWriter, createTail, type Lease } from '@manyhands/session-log';
+import { createAgentStore, createApiKeyStore, createEnvironmentStore } from '@manyhands/store';
+import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
+import { createTurnQueue } from '@manyhands/turn-queue';
+import { createGateway, DEFAULT_MODELS, type GatewayOptions } from '../src/index.ts';
+
+export const WORKSPACE = 'wrkspc_test';
+
+export async function startGateway(options: Partial<GatewayOptions> & { logLines?: string[] } = {}) {
+  const server = await startTestRedis();
+  const directory = await temporaryDirectory('gateway');
+  const { logLines, ...gatewayOptions } = options;
+  const log = logLines ? createLogger('gateway', 'info') : silentLogger;
+  if (logLines) {
+    const stream = log as unknown as Record<symbol, unknown>;
+    for (const symbol of Object.getOwnPropertySymbols(log)) {
+      if (symbol.description === 'pino.stream') stream[symbol] = { write: (line: string) => void logLines.push(line) };
+    }
+  }
+  const redis = createRedis(server.url, 'finite', silentLogger, 'gateway');
+  const queueRedis = createRedis(server.url, 'finite', silentLogger, 'gateway-queue');
+  const testRedis = createRedis(server.url, 'patient', silentLogger, 'test');
+  const blobs = createDirectoryBlobStore(directory.path);
+  const clock = systemClock;
+  const ids = randomIds;
+  const sessionLog = createSessionLog({ redis, blobs, clock, ids, log });
+  const writer = createSessionWriter({ redis: testRedis, blobs, clock });
+  const tail = createTail({ redisUrl: server.url, redis, blobs, log: silentLogger });
+  const turnQueue = createTurnQueue(queueRedis);
+  const apiKeys = createApiKeyStore(redis, clock, ids);
+  const agents = createAgentStore(redis, clock, ids);
+  const environments = createEnvironmentStore(redis, clock, ids);
+  const deps = { redis, agents, environments, apiKeys, sessionLog, tail, turnQueue, clock, ids, log };
+  const app = createGateway(deps, { models: DEFAULT_MODELS, adminWritable: false, ...gatewayOptions });
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+
+  const makeKey = async (workspaceId: string, scopes: KeyScope[]) => (await apiKeys.create(workspaceId, { name: 'test', scopes })).key;
+  const key = await makeKey(WORKSPACE, ['api']);
+  const operatorKey = await makeKey(WORKSPACE, ['api', 'operator']);
+  const sdk = (apiKey = key, more: Record<string, unknown> = {}) => new Anthropic({ baseURL: url, apiKey, maxRetries: 0, ...more });
+  const client = sdk();
+  let epochAppends = new Map<string, number>();
+
+  return {
+    ...deps,
+    server,
+    testRedis,
+    writer,
+    app,
+    url,
+    key,
+    operatorKey,
+    makeKey,
+    sdk,
+    client,
+    /** A plain request with the ordinary key. */
+    fetch: (path: string, init: RequestInit = {}) =>
+      fetch(url + path, { ...init, headers: { authorization: `Bearer ${key}`, ...(init.headers as Record<string, string>) } }),
+    post: (path: string, body: unknown, headers: Record<string, string> = {}) =>
+      fetch(url + path, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', ...headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      }),
+    async agent(fields: Record<string, unknown> = {}) {
+      return client.beta.agents.create({ name: 'worker', model: 'claude-opus-4-8', ...fields });
+    },
+    async environment() {
+      return client.beta.environments.create({ name: 'env' });
+    },
+    async session(fields: Record<string, unknown> = {}) {
+      const [agent, environment] = await Promise.all([this.agent(), this.environment()]);
+      return client.beta.sessions.create({ agent: agent.id, environment_id: environment.id, ...fields });
+    },
+    send: (sessionId: string, text: string) =>
+      client.beta.sessions.events.send(sessionId, { events: [{ type: 'user.message', content: [{ type: 'text', text }] }] }),
+
+    /** What a worker does, in small. */
+    async acquire(sessionId: string): Promise<Lease> {
+      const got = await writer.acquire(sessionId, 'worker', 30_000);
+      if (!('lease' in got)) throw new Error(`no lease: ${JSON.stringify(got)}`);
+      epochAppends.set(`${sessionId}/${got.lease.epoch}`, 0);
+      return got.lease;
+    },
+    async append(lease: Lease, entries: ({ event: { id: string; body: EventBody } } | { stamp: number })[], more: object = {}) {
+      const place = `${lease.sessionId}/${lease.epoch}`;
+      const n = (epochAppends.get(place) ?? 0) + 1;
+      epochAppends.set(place, n);
+      const result = await writer.append(lease, n, { entries, ...more });
+      if (result.outcome !== 'applied') throw new Error(`append: ${result.outcome}`);
+      return result;
+    },
+    event: (body: EventBody, position = 0) => ({ event: { id: randomIds.eventId(position), body } }),
+    /** Takes up what is queued and ends the turn. */
+    async turn(sessionId: string, bodies: EventBody[] = [{ type: 'agent.message', content: [{ type: 'text', text: 'done' }] }]) {
+      const lease = await this.acquire(sessionId);
+      const pending = await sessionLog.pending(sessionId);
+      await this.append(lease, [...pending.map(({ position }) => ({ stamp: position })), ...bodies.map((body) => this.event(body))]);
+      const idle = this.event({ type: 'session.status_idle', stop_reason: { type: 'end_turn' }, stop_details: null });
+      await this.append(lease, [idle], { state: { status: 'idle' }, goIdle: true });
+      await writer.release(lease, false);
+    },
+    preview: (sessionId: string, frames: PreviewFrame[]) => writer.preview(sessionId, frames),
+
+    async [Symbol.asyncDispose]() {
+      epochAppends = new Map();
+      await app.close();
+      await tail.close();
+      await turnQueue.close();
+      for (const connection of [redis, queueRedis, testRedis]) connection.disconnect();
+      await server[Symbol.asyncDispose]();
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+export type GatewayFixture = Awaited<ReturnType<typeof startGateway>>;
+
+/** Everything in Redis but the times that requests leave, to show that a refusal changed nothing. */
+export async function contents({ testRedis }: GatewayFixture): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const name of (await testRedis.keys('mh:*')).sort()) found[name] = String(await testRedis.dumpBuffer(name));
+  return found;
+}

@@ -1,0 +1,93 @@
+/**
+ * The `bash` tool: one shell that lives from call to call, one command at a time. A shell that was killed, or that ended by itself,
+ * is replaced at the next call; the result that ended it says so.
+ */
+import type { ToolInput, ToolOutcome } from '@manyhands/contract';
+import { type Shell, type ShellEnd, type ShellOptions, type ShellResult, startShell } from './bash-shell.ts';
+import { cleanOutput, decodeTail } from './clean-text.ts';
+import { failure, INTERRUPTED, success, ToolFailure } from './outcome.ts';
+
+export const BASH_DEFAULT_TIMEOUT_MS = 120_000;
+const TRUNCATED = '[output truncated]';
+const NEXT_SHELL = 'the next call starts a new shell, without the directory, variables and jobs of this one';
+
+export interface BashTool {
+  run(input: ToolInput<'bash'>, signal: AbortSignal): Promise<ToolOutcome>;
+  /** Kills the shell and all it started. */
+  close(): void;
+}
+
+export function createBashTool(options: ShellOptions): BashTool {
+  let shell: Shell | null = null;
+  let tail: Promise<unknown> = Promise.resolve();
+
+  async function start(): Promise<Shell> {
+    try {
+      return await startShell(options);
+    } catch (error) {
+      throw new ToolFailure(`bash: no shell could be started: ${(error as Error).message}`);
+    }
+  }
+
+  async function runNow(input: ToolInput<'bash'>, signal: AbortSignal): Promise<ToolOutcome> {
+    if (signal.aborted) return failure(INTERRUPTED);
+    if (input.restart) {
+      shell?.kill();
+      shell = null;
+    }
+    if (!input.command) return success('bash session restarted');
+    if (input.command.includes('\0')) throw new ToolFailure('bash: command holds a NUL character, which no shell can take');
+    let note = '';
+    if (shell && !shell.alive) {
+      note = '[the shell had ended since the last call; this is a new one]\n';
+      shell = null;
+    }
+    shell ??= await start();
+    const timeoutMs = input.timeout_ms ?? BASH_DEFAULT_TIMEOUT_MS;
+    const result = await shell.run(input.command, timeoutMs, signal);
+    if (result.end.kind !== 'finished') {
+      shell.kill();
+      shell = null;
+    }
+    return describeResult(result, timeoutMs, note);
+  }
+
+  return {
+    run(input, signal) {
+      const turn = tail.then(() => runNow(input, signal));
+      tail = turn.catch(() => undefined);
+      return turn;
+    },
+    close() {
+      shell?.kill();
+      shell = null;
+    },
+  };
+}
+
+/** The outcome of a command: its output, and what the model has to know about the shell. */
+export function describeResult(result: ShellResult, timeoutMs: number, note = ''): ToolOutcome {
+  const text = cleanOutput(result.truncated ? decodeTail(result.bytes) : result.bytes.toString('utf8')).replace(/\n+$/, '');
+  const output = note + (result.truncated ? `${TRUNCATED}\n${text}` : text);
+  const lines = output === '' ? [] : [output];
+  const ending = describeEnd(result.end, timeoutMs);
+  if (ending !== null) lines.push(ending);
+  const failed = result.end.kind === 'timed out' || result.end.kind === 'interrupted' || result.end.status !== 0;
+  if (lines.length > 0) return failed ? failure(lines.join('\n')) : success(lines.join('\n'));
+  return failed ? failure(`exit ${(result.end as { status: number }).status}`) : success('(no output)');
+}
+
+/** What is said after the output; null for a command that just finished. */
+function describeEnd(end: ShellEnd, timeoutMs: number): string | null {
+  switch (end.kind) {
+    case 'finished':
+      return null;
+    case 'exited':
+      if (end.signal !== null) return `[the shell was killed by ${end.signal}; ${NEXT_SHELL}]`;
+      return `[the shell ended: exit ${end.status ?? 'unknown'}; ${NEXT_SHELL}]`;
+    case 'timed out':
+      return `bash: the command ran into its limit of ${timeoutMs} ms and was killed; ${NEXT_SHELL}`;
+    case 'interrupted':
+      return INTERRUPTED;
+  }
+}

@@ -1,0 +1,177 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { until } from '@manyhands/test-kit';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type HandClient, type HandProcess, isAlive, startHand } from './hand-process.ts';
+
+let hand: HandProcess;
+let client: HandClient;
+beforeAll(async () => {
+  hand = await startHand({ ANTHROPIC_API_KEY: 'secret', MANYHANDS_ANYTHING: 'secret', BASH_ENV: '/nowhere', KEPT: 'kept' });
+  client = hand.client;
+});
+afterAll(() => hand[Symbol.asyncDispose]());
+
+const bash = (command: string, more: Record<string, unknown> = {}) => client.text('bash', { command, ...more });
+const bashError = (command: string, more: Record<string, unknown> = {}) => client.error('bash', { command, ...more });
+
+describe('a shell that lives from call to call', () => {
+  test('directory, variables, functions and jobs survive', async () => {
+    await bash('mkdir -p sub; cd sub; NAME=value; greet() { echo "hello $1"; }; sleep 61 &');
+    expect(await bash('basename "$PWD"; echo $NAME; greet you; jobs -r | grep -c "sleep 61"')).toBe('sub\nvalue\nhello you\n1');
+    expect(await client.text('bash', { restart: true })).toBe('bash session restarted');
+    expect(await bash('pwd; echo "[$NAME]"; jobs')).toBe(`${hand.paths.workspace}\n[]`);
+  });
+
+  test('restart with a command runs it in the new shell', async () => {
+    await bash('OLD=1');
+    expect(await bash('echo "[$OLD]"', { restart: true })).toBe('[]');
+  });
+
+  test('calls run one at a time, in the order they were started', async () => {
+    const texts = await Promise.all([bash('sleep 0.2; ORDER=a'), bash('ORDER+=b; echo $ORDER'), bash('ORDER+=c; echo $ORDER')]);
+    expect(texts).toEqual(['(no output)', 'ab', 'abc']);
+  });
+
+  test('stdout and stderr come merged, in order, and no output says so', async () => {
+    expect(await bash('for i in 1 2 3; do echo out$i; echo err$i >&2; done')).toBe('out1\nerr1\nout2\nerr2\nout3\nerr3');
+    expect(await bash('true')).toBe('(no output)');
+  });
+
+  test('output is a true pipe: /dev/stdout and /dev/stderr can be opened', async () => {
+    expect(await bash('echo a > /dev/stdout; echo b | tee /dev/stderr')).toBe('a\nb\nb');
+  });
+
+  test('a command that reads its input gets the end at once', async () => {
+    expect(await bash('cat; read line; echo "[$line] $?"')).toBe('[] 1');
+  });
+
+  test('a failed command is an error with its output, or its status', async () => {
+    expect(await bashError('echo why; exit_status() { return 7; }; exit_status')).toBe('why');
+    expect(await bashError('(exit 9)')).toBe('exit 9');
+  });
+
+  test('many lines, here-documents and quotes pass through unharmed', async () => {
+    expect(await bash(`cat <<'EOF'\nit's "quoted" $HOME \\ \`x\`\nEOF\necho 'last'`)).toBe('it\'s "quoted" $HOME \\ `x`\nlast');
+  });
+
+  test('a command that bash cannot read is an error, and the shell goes on', async () => {
+    await bash('STATE=kept');
+    for (const broken of ['echo "open', "echo 'open", 'for i in 1 2; do', 'if true; then', 'echo $(', '}', 'cat <<'])
+      await bashError(broken);
+    expect(await bash('echo $STATE')).toBe('kept');
+  });
+
+  test('what the machinery was told is not in the environment', async () => {
+    expect(await bash("env | grep -ciE '^(anthropic|manyhands)_|^bash_env' || true; echo $KEPT")).toBe('0\nkept');
+    expect(await bash('echo $HTTPS_PROXY $http_proxy')).toBe(`http://127.0.0.1:${hand.proxyPort} http://127.0.0.1:${hand.proxyPort}`);
+  });
+});
+
+describe('the end of a command', () => {
+  test('a background child that keeps the output open does not delay the result', async () => {
+    const startedAt = performance.now();
+    expect(await bash('sleep 50 & echo started')).toBe('started');
+    expect(await bash('(while sleep 0.05; do echo noise; done) & echo second')).toBe('second');
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
+    await client.text('bash', { restart: true });
+  });
+
+  test('output cannot fake the end of a command', async () => {
+    const text = await bash(
+      'for fd in 3 4 10 11 12; do (echo "0123456789abcdef 0" >&$fd) 2>/dev/null; done; echo "0123456789abcdef 0"; echo really',
+    );
+    expect(text.endsWith('really')).toBe(true);
+  });
+
+  test('all output written before the end is there, however much', async () => {
+    expect((await bash('seq 1 10000')).split('\n').length).toBe(10_000);
+    for (let round = 0; round < 20; round++) expect(await bash('head -c 65000 /dev/zero | tr "\\0" x')).toHaveLength(65_000);
+  });
+
+  test('a command that ends the shell is a result, and the next call has a new shell', async () => {
+    expect(await bashError('LOST=1; echo before; exit 3')).toMatch(/^before\n\[the shell ended: exit 3;/);
+    expect(await bash('echo "[$LOST]"')).toBe('[]');
+    expect(await bash('exec echo replaced')).toMatch(/^replaced\n\[the shell ended: exit 0;/);
+    expect(await bashError('kill -9 $$')).toMatch(/killed by SIGKILL/);
+    expect(await bashError('set -e; false')).toMatch(/exit 1/);
+    expect(await bash('echo well')).toBe('well');
+  });
+
+  test('a shell that ended between two calls is replaced, and the next result says so', async () => {
+    const pid = Number(await bash('echo $$'));
+    await bash('(sleep 0.1; kill -9 $$) &');
+    await until(() => !isAlive(pid), { what: 'the shell is gone' });
+    // The hand hears of it an instant later than the kernel.
+    const text = await until(async () => (await client.call('bash', { command: 'echo "[$$]"' })).content[0]?.text, { what: 'a result' });
+    expect(text).toMatch(/this is a new one\]\n\[\d+\]|the shell (ended|was killed)/);
+    expect(await bash('echo well')).toBe('well');
+  });
+
+  test('a command over its time is killed with all it started, its output is kept, and the next call has a new shell', async () => {
+    const text = await bashError('echo $$; (setsid sleep 300 & echo $!; wait) & sleep 300', { timeout_ms: 700 });
+    expect(text).toMatch(/limit of 700 ms.*new shell/);
+    const pids = text.split('\n').slice(0, 2).map(Number);
+    await until(() => pids.every((pid) => !isAlive(pid)), { what: 'the processes of the command are gone' });
+    expect(await bash('echo new')).toBe('new');
+  });
+
+  test('a cancelled command is killed with all it started and answers what it had', async () => {
+    const marker = join(hand.paths.workspace, 'cancel-me');
+    await client.ask({ op: 'start', key: 'cancelled', tool: 'bash', input: { command: `echo partial; echo $$ > ${marker}; sleep 300` } });
+    await until(() => existsSync(marker) && readFileSync(marker, 'utf8').trim(), { what: 'the command runs' });
+    const pid = Number(readFileSync(marker, 'utf8'));
+    const reply = await client.ask({ op: 'cancel', key: 'cancelled' });
+    expect(reply).toMatchObject({
+      call: {
+        state: 'done',
+        outcome: { is_error: true, content: [{ text: 'partial\nTool execution was interrupted before completion. Please retry.' }] },
+      },
+    });
+    await until(() => !isAlive(pid), { what: 'the shell is gone' });
+  });
+
+  test('a call cancelled while it waits for its turn never runs and leaves the shell alone', async () => {
+    const never = join(hand.paths.workspace, 'never');
+    await bash('ALIVE=yes');
+    await client.ask({ op: 'start', key: 'first', tool: 'bash', input: { command: 'sleep 0.5' } });
+    await client.ask({ op: 'start', key: 'queued', tool: 'bash', input: { command: `touch ${never}` } });
+    await client.ask({ op: 'cancel', key: 'queued' });
+    await client.ask({ op: 'wait', key: 'first', wait_ms: 20_000 });
+    const reply = await client.ask({ op: 'wait', key: 'queued', wait_ms: 20_000 });
+    expect(reply).toMatchObject({ call: { state: 'done', outcome: { is_error: true } } });
+    expect(existsSync(never)).toBe(false);
+    expect(await bash('echo $ALIVE')).toBe('yes');
+  });
+});
+
+describe('hostile output', () => {
+  test('of more than 100 KiB the last part is kept and the first line says so', async () => {
+    const text = await bash('seq 1 200000; echo the-end');
+    expect(text.startsWith('[output truncated]\n')).toBe(true);
+    expect(text.endsWith('\n200000\nthe-end')).toBe(true);
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(100 * 1024 + 20);
+    expect(Buffer.byteLength(text)).toBeGreaterThan(100 * 1024 - 20);
+  });
+
+  test('binary output becomes text, without terminal sequences and control characters', async () => {
+    expect(await bash("printf '\\033[1;31mred\\033[0m\\r\\n\\033]0;title\\007tab\\tbell\\007nul\\000\\377\\376ok'")).toBe(
+      'red\ntab\tbellnul\ufffd\ufffdok',
+    );
+    const noise = await bash('head -c 500000 /dev/urandom');
+    expect(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/.test(noise)).toBe(false);
+  });
+
+  test('endless output does not grow the memory of the hand', async () => {
+    await bashError('yes "$(head -c 100000 /dev/zero | tr "\\0" y)"', { timeout_ms: 1_500 });
+    const status = readFileSync(`/proc/${hand.child.pid}/status`, 'utf8');
+    expect(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1])).toBeLessThan(200 * 1024);
+  });
+
+  test('a command with a NUL character or nothing to do is refused with a reason', async () => {
+    expect(await bashError('echo a\0b')).toMatch(/NUL/);
+    expect(await client.error('bash', {})).toMatch(/command is required/);
+    expect(await client.error('bash', { command: 'true', timeout_ms: 'soon' })).toMatch(/timeout_ms/);
+    expect(await client.error('bash', { command: 'true', colour: 'red' })).toMatch(/colour/);
+  });
+});

@@ -1,0 +1,105 @@
+/**
+ * The messages of a sandbox pool as functions, with one distinction added: whether a request that brought no answer can have arrived.
+ * That decides what may be done elsewhere (I4).
+ */
+import type { Clock, Messaging } from '@manyhands/base';
+import {
+  CallReply,
+  DoneReply,
+  LeaseReply,
+  type LeaseRequest,
+  poolLeaseSubject,
+  SANDBOX_SUBJECT,
+  type SandboxVerb,
+  sandboxSubject,
+} from '@manyhands/contract';
+import type { z } from 'zod';
+import type { BoundSandbox } from './binding.ts';
+
+/** How long the pool may wait for the end of a call within one request, in milliseconds. */
+export const WAIT_MS = 2_000;
+/** What an answer may take beyond that; a request that takes longer is sent again. */
+const ANSWER_MS = 2_500;
+/** A start may carry a body that the pool fetches first. */
+const START_ANSWER_MS = 5_000;
+/** A cancel waits for the call's end. */
+const CANCEL_ANSWER_MS = 5_000;
+/** A lease of a cold sandbox, or of one with files to restore, takes longer: then it is asked for again, of the same pool. */
+const LEASE_ANSWER_MS = 5_000;
+
+/** `not delivered`: the server said that nobody serves the subject. `unanswered`: it may have arrived. */
+export type Silence = { silence: 'not delivered' | 'unanswered' };
+
+export function isSilence(reply: object): reply is Silence {
+  return 'silence' in reply;
+}
+
+export interface SandboxClient {
+  /** Of a named pool, or of any with room. */
+  lease(poolId: string | null, request: LeaseRequest): Promise<LeaseReply | Silence>;
+  start(
+    at: BoundSandbox,
+    key: string,
+    tool: string,
+    body: { input: Record<string, unknown> } | { input_ref: string },
+  ): Promise<CallReply | Silence>;
+  wait(at: BoundSandbox, key: string): Promise<CallReply | Silence>;
+  cancel(at: BoundSandbox, key: string): Promise<CallReply | Silence>;
+  ack(at: BoundSandbox, keys: readonly string[]): Promise<DoneReply | Silence>;
+  park(at: BoundSandbox, snapshotKey: string): Promise<DoneReply | Silence>;
+  release(at: BoundSandbox): Promise<DoneReply | Silence>;
+}
+
+/** The NATS client's code for "no responders", the only failure of a request that proves that nobody got it. */
+const NO_RESPONDERS = '503';
+
+export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessionId: string): SandboxClient {
+  async function ask<T extends object>(subject: string, body: object, reply: z.ZodType<T>, timeoutMs: number): Promise<T | Silence> {
+    try {
+      return await messaging.request(subject, body, reply, timeoutMs);
+    } catch (error) {
+      const cause = (error as { cause?: { code?: unknown } }).cause;
+      return { silence: cause?.code === NO_RESPONDERS ? 'not delivered' : 'unanswered' };
+    }
+  }
+  const askSandbox = <T extends object>(at: BoundSandbox, verb: SandboxVerb, body: object, reply: z.ZodType<T>, timeoutMs: number) =>
+    ask(sandboxSubject(at.pool_id, at.sandbox_id, verb), { session_id: sessionId, generation: at.generation, ...body }, reply, timeoutMs);
+
+  return {
+    lease: (poolId, request) =>
+      ask(poolId === null ? SANDBOX_SUBJECT.lease : poolLeaseSubject(poolId), request, LeaseReply, LEASE_ANSWER_MS),
+    start: (at, key, tool, body) => askSandbox(at, 'start', { key, tool, ...body }, CallReply, START_ANSWER_MS),
+    wait: (at, key) => askSandbox(at, 'wait', { key, wait_ms: WAIT_MS }, CallReply, WAIT_MS + ANSWER_MS),
+    cancel: (at, key) => askSandbox(at, 'cancel', { key }, CallReply, CANCEL_ANSWER_MS),
+    ack: (at, keys) => askSandbox(at, 'ack', { keys }, DoneReply, ANSWER_MS),
+    park: (at, snapshotKey) => askSandbox(at, 'park', { snapshot_key: snapshotKey }, DoneReply, ANSWER_MS),
+    release: (at) => askSandbox(at, 'release', {}, DoneReply, ANSWER_MS),
+  };
+}
+
+/**
+ * Tells how long nobody has answered. Time in which this process itself had no connection to NATS is not the pool's silence; it has a limit
+ * of its own.
+ */
+export function createSilenceWatch(clock: Clock, messaging: Pick<Messaging, 'connected'>, limitMs: number, outageLimitMs: number) {
+  let silentSinceMs: number | null = null;
+  let outageSinceMs: number | null = null;
+  return {
+    answered(): void {
+      silentSinceMs = null;
+      outageSinceMs = null;
+    },
+    /** True when the limit is reached. */
+    unanswered(): boolean {
+      const now = clock.now();
+      if (!messaging.connected) {
+        outageSinceMs ??= now;
+        silentSinceMs = null;
+        return now - outageSinceMs >= outageLimitMs;
+      }
+      outageSinceMs = null;
+      silentSinceMs ??= now;
+      return now - silentSinceMs >= limitMs;
+    },
+  };
+}

@@ -1,0 +1,20 @@
+/** The model double as a process: `up` starts it when no model key is configured. */
+import { commonEnv, createLifecycle, createLogger, envInt, loadEnv, runMain } from '@manyhands/base';
+import { z } from 'zod';
+import { startModelDouble } from './model-double.ts';
+
+runMain(async () => {
+  const env = loadEnv(
+    z.object({
+      MANYHANDS_LOG_LEVEL: commonEnv.MANYHANDS_LOG_LEVEL,
+      /** Port on 127.0.0.1; 0 takes any free one. */
+      MANYHANDS_DOUBLE_PORT: envInt(0, 0, 65_535),
+    }),
+    process.env,
+  );
+  const log = createLogger('model-double', env.MANYHANDS_LOG_LEVEL);
+  const lifecycle = createLifecycle(log, process.env);
+  const double = await startModelDouble({ port: env.MANYHANDS_DOUBLE_PORT });
+  lifecycle.onShutdown('server', () => double.close());
+  lifecycle.ready({ url: double.url });
+});

@@ -1,0 +1,141 @@
+/**
+ * Scripts: a fenced block in the newest user text says what the double answers, step by step.
+ *
+ *     ```double
+ *     [{"blocks":[{"tool":"bash","input":{"command":"date"}}]},{"blocks":[{"text":"It is {{last_tool_result}}"}]}]
+ *     ```
+ *
+ * The step is the number of assistant messages since that text, so any process answers alike, whatever it served before. Only `times`
+ * counts in memory: attempts of one identical request of one session.
+ */
+import { type Answer, type AnswerBlock, AT_ONCE, FAULTS, type Failure, type Fault } from './answer.ts';
+import { newestToolResult, type Run, type UserText } from './conversation.ts';
+
+/** One block of a step. `raw_input` is sent as the input's JSON text, well-formed or not. */
+export type DoubleBlock =
+  | { text: string }
+  | { thinking: string }
+  | { tool: string; input: Record<string, unknown> }
+  | { tool: string; raw_input: string };
+
+/** One answer. Times in milliseconds, `retry_after` in seconds. */
+export interface DoubleStep {
+  blocks?: DoubleBlock[];
+  /** Default: `tool_use` if a tool is called, else `end_turn`. */
+  stop_reason?: string;
+  delay_ms?: number;
+  delta_ms?: number;
+  delta_chars?: number;
+  chunk_bytes?: number;
+  error?: { status: number; type: string; message?: string; times?: number; retry_after?: number };
+  fault?: Fault;
+  /** How many attempts of the identical request the fault meets; 1 by default. */
+  times?: number;
+}
+export type DoubleScript = DoubleStep[];
+
+const FENCE = /```double\s*\n([\s\S]*?)\n?```/;
+const STEP_FIELDS = new Set(['blocks', 'stop_reason', 'delay_ms', 'delta_ms', 'delta_chars', 'chunk_bytes', 'error', 'fault', 'times']);
+const CLOSING = 'That was the last step of the script.';
+
+/** A user text that carries a script; for tests and examples. */
+export function doubleScript(steps: DoubleScript, said = ''): string {
+  // A fence inside a string of the script would end the block early.
+  return `${said}${said ? '\n\n' : ''}\`\`\`double\n${JSON.stringify(steps).replaceAll('`', '\\u0060')}\n\`\`\``;
+}
+
+/** A script that cannot be used; the message says where. */
+export class ScriptError extends Error {}
+
+/** The answer of the script in `user`, or null if it holds none. */
+export function scriptedAnswer(runs: readonly Run[], user: UserText): Answer | null {
+  const fenced = FENCE.exec(user.text);
+  if (!fenced) return null;
+  const script = parseScript(fenced[1]!);
+  const step = runs.slice(user.runIndex + 1).filter((run) => run.role === 'assistant').length;
+  const plan = script[step];
+  if (!plan)
+    return { blocks: [{ type: 'text', text: CLOSING }], stopReason: 'end_turn', pace: AT_ONCE, failure: null, source: 'script', step };
+  const fill = (text: string): string =>
+    text
+      // A function, because `$` in a replacement text has a meaning.
+      .replaceAll('{{last_tool_result}}', () => newestToolResult(runs))
+      .replaceAll('{{echo}}', () => user.text.replace(FENCE, '').trim());
+  const blocks = (plan.blocks ?? []).map((block): AnswerBlock => {
+    if ('text' in block) return { type: 'text', text: fill(block.text) };
+    if ('thinking' in block) return { type: 'thinking', thinking: fill(block.thinking) };
+    return { type: 'tool_use', name: block.tool, json: 'raw_input' in block ? block.raw_input : JSON.stringify(block.input) };
+  });
+  return {
+    blocks,
+    stopReason: plan.stop_reason ?? (blocks.some((block) => block.type === 'tool_use') ? 'tool_use' : 'end_turn'),
+    pace: {
+      delayMs: plan.delay_ms ?? 0,
+      deltaMs: plan.delta_ms ?? 0,
+      deltaChars: plan.delta_chars ?? AT_ONCE.deltaChars,
+      chunkBytes: plan.chunk_bytes ?? 0,
+    },
+    failure: failureOf(plan),
+    source: 'script',
+    step,
+  };
+}
+
+function failureOf(plan: DoubleStep): Answer['failure'] {
+  if (plan.error) {
+    const { status, type, message = 'scripted failure', times = 1, retry_after: retryAfterSeconds = null } = plan.error;
+    return { how: { type: 'status', status, errorType: type, message, retryAfterSeconds }, times };
+  }
+  const how: Failure | null = plan.fault ? { type: 'fault', fault: plan.fault } : null;
+  return how && { how, times: plan.times ?? 1 };
+}
+
+function parseScript(json: string): DoubleScript {
+  let script: unknown;
+  try {
+    script = JSON.parse(json);
+  } catch (error) {
+    throw new ScriptError(`the double script is not JSON: ${(error as Error).message}`);
+  }
+  if (!Array.isArray(script) || script.length === 0) throw new ScriptError('the double script must be a JSON array of at least one step');
+  script.forEach(checkStep);
+  return script as DoubleScript;
+}
+
+function checkStep(step: unknown, index: number): void {
+  const fail: (what: string) => never = (what) => {
+    throw new ScriptError(`step ${index} of the double script: ${what}`);
+  };
+  if (!isRecord(step)) fail('must be an object');
+  for (const field of Object.keys(step)) if (!STEP_FIELDS.has(field)) fail(`unknown field ${JSON.stringify(field)}`);
+  for (const field of ['delay_ms', 'delta_ms', 'chunk_bytes']) checkNumber(step[field], field, 0, fail);
+  for (const field of ['delta_chars', 'times']) checkNumber(step[field], field, 1, fail);
+  if (step['fault'] !== undefined && !FAULTS.includes(step['fault'] as Fault)) fail(`fault must be one of ${FAULTS.join(', ')}`);
+  if (step['stop_reason'] !== undefined && typeof step['stop_reason'] !== 'string') fail('stop_reason must be text');
+  const error = step['error'];
+  if (error !== undefined) {
+    if (!isRecord(error) || typeof error['type'] !== 'string') fail('error must be {"status", "type", …}');
+    if (!(Number(error['status']) >= 400 && Number(error['status']) <= 599)) fail('error.status must be 400 to 599');
+    checkNumber(error['times'], 'error.times', 1, fail);
+    checkNumber(error['retry_after'], 'error.retry_after', 0, fail);
+  }
+  const blocks = step['blocks'] ?? [];
+  if (!Array.isArray(blocks)) fail('blocks must be an array');
+  blocks.forEach((block, at) => {
+    const ok =
+      isRecord(block) &&
+      (typeof block['text'] === 'string' ||
+        typeof block['thinking'] === 'string' ||
+        (typeof block['tool'] === 'string' && (isRecord(block['input']) || typeof block['raw_input'] === 'string')));
+    if (!ok) fail(`blocks[${at}] must be {"text"}, {"thinking"}, {"tool", "input"} or {"tool", "raw_input"}`);
+  });
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function checkNumber(value: unknown, field: string, min: number, fail: (what: string) => never): void {
+  if (value !== undefined && !(typeof value === 'number' && Number.isInteger(value) && value >= min && value <= 600_000))
+    fail(`${field} must be a whole number from ${min} to 600000`);
+}

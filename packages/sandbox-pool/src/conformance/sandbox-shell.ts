@@ -1,0 +1,27 @@
+/** Running commands in a sandbox under test, through its hand. */
+import { randomBytes } from 'node:crypto';
+import type { RunningSandbox } from '../driver.ts';
+import type { HandAnswer } from '../hand-channel.ts';
+
+export interface CommandResult {
+  text: string;
+  isError: boolean;
+}
+const COMMAND_MS = 60_000;
+
+export async function startBash(sandbox: RunningSandbox, key: string, command: string): Promise<HandAnswer> {
+  return sandbox.channel.request({ op: 'start', key, tool: 'bash', input: { command } }, COMMAND_MS);
+}
+export async function waitFor(sandbox: RunningSandbox, key: string): Promise<CommandResult> {
+  for (;;) {
+    const { call } = await sandbox.channel.request({ op: 'wait', key, wait_ms: 10_000 }, COMMAND_MS);
+    if (call?.state === 'done') return { text: call.outcome.content.map(({ text }) => text).join('\n'), isError: call.outcome.is_error };
+    if (call?.state !== 'running') throw new Error(`the hand does not know the call ${key}`);
+  }
+}
+/** Runs a bash command and returns what the tool says. */
+export async function bash(sandbox: RunningSandbox, command: string): Promise<CommandResult> {
+  const key = `key_${randomBytes(8).toString('hex')}`;
+  await startBash(sandbox, key, command);
+  return waitFor(sandbox, key);
+}

@@ -1,0 +1,217 @@
+/**
+ * One leased sandbox: its calls, its idleness, its end.
+ *
+ *   leased ⇄ parked → ended        leased → ended
+ *
+ * Any call un-parks, durably before it reaches the hand. A parked sandbox, or one that nobody used for long, is let go: the snapshot is whole
+ * in the blob store first, and only if nobody used the sandbox meanwhile does it end. It ends once, and after that answers nothing (I11).
+ */
+import { AppError, type Clock, hasCode, type Logger } from '@manyhands/base';
+import type { BlobStore } from '@manyhands/blobs';
+import { type CallReply, type CallState, INLINE_BODY_MAX_BYTES, type SandboxFailure } from '@manyhands/contract';
+import type { RunningSandbox } from './driver.ts';
+import type { HandAnswer, HandCommand } from './hand-channel.ts';
+import { type LeaseRecord, writeLease } from './lease-record.ts';
+import { saveSnapshot } from './workspace-snapshot.ts';
+
+/** Time for the hand beyond what a command may take by itself. */
+const ANSWER_MS = 30_000;
+/** The expiry on disk lags behind by at most this share of the time to live. */
+const EXPIRY_SLACK = 0.1;
+/** A snapshot that failed is tried again after this. */
+const LET_GO_RETRY_MS = 60_000;
+
+export interface HeldSandboxDeps {
+  blobs: BlobStore;
+  clock: Clock;
+  log: Logger;
+  /** How long a parked sandbox is kept. */
+  graceMs: number;
+  /** How long a lease lasts without any use. */
+  leaseTtlMs: number;
+  /** Removes the sandbox and everything about it; called once. */
+  onEnd: (held: HeldSandbox, reason: string) => Promise<void>;
+}
+
+export type EndReason = 'released' | 'let go' | 'superseded' | 'lost' | 'shut down';
+export type HeldSandbox = ReturnType<typeof createHeldSandbox>;
+
+export function failure(code: SandboxFailure['error']['code'], message: string): SandboxFailure {
+  return { ok: false, error: { code, message } };
+}
+
+export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord, deps: HeldSandboxDeps) {
+  const { blobs, clock, log, graceMs, leaseTtlMs } = deps;
+  const { directory, channel } = sandbox;
+  let lease = initial;
+  let lastUseMs = clock.now();
+  /** Counts uses, so that a let-go can tell whether it was overtaken. */
+  let uses = 0;
+  let active = 0;
+  const runningKeys = new Set<string>();
+  const spilled = new Map<string, string>();
+  let lettingGo: Promise<boolean> | null = null;
+  let retryAtMs = 0;
+  let ending: Promise<void> | null = null;
+  let endReason: EndReason | null = null;
+  /** Writes of the lease file, one after the other. */
+  let writing: Promise<void> = Promise.resolve();
+
+  function save(change: Partial<LeaseRecord>): Promise<void> {
+    lease = { ...lease, ...change };
+    const record = lease;
+    writing = writing.catch(() => {}).then(() => (endReason ? undefined : writeLease(directory, record)));
+    return writing;
+  }
+
+  async function use(): Promise<void> {
+    uses++;
+    lastUseMs = clock.now();
+    const expiresAtMs = lastUseMs + leaseTtlMs;
+    if (lease.state === 'parked') {
+      log.info({ sandbox_id: directory.id, session_id: lease.session_id }, 'sandbox un-parked');
+      await save({ state: 'leased', parked_at_ms: null, expires_at_ms: expiresAtMs });
+    } else if (expiresAtMs - lease.expires_at_ms > leaseTtlMs * EXPIRY_SLACK) await save({ expires_at_ms: expiresAtMs });
+  }
+
+  function end(reason: EndReason): Promise<void> {
+    endReason ??= reason;
+    ending ??= (async () => {
+      channel.close(reason);
+      await writing.catch(() => {});
+      await deps.onEnd(held, endReason ?? reason);
+    })();
+    return ending;
+  }
+
+  /** Runs a command of the session; every failure becomes an answer, a hand that is only slow becomes none. */
+  async function command(request: HandCommand, waitMs = 0): Promise<HandAnswer | SandboxFailure> {
+    if (endReason) return failure('sandbox_lost', `the sandbox is gone: ${endReason}`);
+    active++;
+    try {
+      await use();
+      return await channel.request(request, waitMs + ANSWER_MS);
+    } catch (error) {
+      if (hasCode(error, 'timeout')) throw error;
+      if (!channel.isOpen) return failure('sandbox_lost', `the sandbox is gone: ${endReason ?? (error as Error).message}`);
+      if (error instanceof AppError) return failure('failed', error.message);
+      throw error;
+    } finally {
+      active--;
+      lastUseMs = clock.now();
+    }
+  }
+
+  /** Large outcomes travel through the blob store; the blob holds the JSON of the ToolOutcome. */
+  async function toReply(key: string, answer: HandAnswer | SandboxFailure): Promise<CallReply> {
+    if (!answer.ok) return answer;
+    const call: CallState = answer.call ?? { state: 'unknown' };
+    if (call.state === 'running') runningKeys.add(key);
+    else runningKeys.delete(key);
+    if (call.state !== 'done') return { ok: true, call };
+    const body = Buffer.from(JSON.stringify(call.outcome), 'utf8');
+    if (body.length <= INLINE_BODY_MAX_BYTES) return { ok: true, call };
+    const ref = `${lease.workspace_id}/${lease.session_id}/outcomes/${key}`;
+    if (!spilled.has(key)) await blobs.put(ref, body);
+    spilled.set(key, ref);
+    return { ok: true, outcome_ref: ref };
+  }
+
+  /** Whether a call that was started still runs although nobody waits for it. */
+  async function anyCallRuns(): Promise<boolean> {
+    for (const key of runningKeys) {
+      const { call } = await channel.request({ op: 'wait', key, wait_ms: 0 }, ANSWER_MS);
+      if (call?.state === 'running') return true;
+      runningKeys.delete(key);
+    }
+    return false;
+  }
+
+  /** Snapshot, then end; false if the sandbox was used meanwhile or the snapshot failed. */
+  function letGo(reason: EndReason = 'let go'): Promise<boolean> {
+    lettingGo ??= (async () => {
+      const usesBefore = uses;
+      try {
+        if (endReason) return true;
+        const start = performance.now();
+        const { bytes } = await saveSnapshot(sandbox, blobs, lease.snapshot_key);
+        const durationMs = Math.round(performance.now() - start);
+        log.info(
+          { op: 'sandbox.snapshot', ok: true, sandbox_id: directory.id, session_id: lease.session_id, bytes, durationMs },
+          'sandbox',
+        );
+        // Checked and ended in one step: no call gets in between.
+        if (reason === 'let go' && (uses !== usesBefore || active > 0)) return false;
+        await end(reason);
+        return true;
+      } catch (error) {
+        log.error({ op: 'sandbox.snapshot', ok: false, sandbox_id: directory.id, session_id: lease.session_id, err: error }, 'sandbox');
+        retryAtMs = clock.now() + LET_GO_RETRY_MS;
+        return false;
+      } finally {
+        lettingGo = null;
+      }
+    })();
+    return lettingGo;
+  }
+
+  void channel.closed.then((reason) => {
+    if (endReason) return;
+    log.warn({ sandbox_id: directory.id, session_id: lease.session_id, reason }, 'sandbox lost');
+    void end('lost');
+  });
+
+  const held = {
+    directory,
+    get lease(): Readonly<LeaseRecord> {
+      return lease;
+    },
+    get isOver() {
+      return endReason !== null;
+    },
+    /** Parked and not being let go at the moment. */
+    get canBeLetGo() {
+      return lease.state === 'parked' && !endReason && !lettingGo && active === 0 && clock.now() >= retryAtMs;
+    },
+    get isParked() {
+      return lease.state === 'parked' && !endReason;
+    },
+    use,
+    end,
+    letGo,
+    async start(key: string, tool: string, input: Record<string, unknown>): Promise<CallReply> {
+      return toReply(key, await command({ op: 'start', key, tool, input }));
+    },
+    async wait(key: string, waitMs: number): Promise<CallReply> {
+      return toReply(key, await command({ op: 'wait', key, wait_ms: waitMs }, waitMs));
+    },
+    async cancel(key: string): Promise<CallReply> {
+      return toReply(key, await command({ op: 'cancel', key }));
+    },
+    async ack(keys: string[]) {
+      const answer = await command({ op: 'ack', keys });
+      for (const key of keys) {
+        runningKeys.delete(key);
+        spilled.delete(key);
+      }
+      return answer.ok ? ({ ok: true } as const) : answer;
+    },
+    /** Safe to repeat; the grace time runs from the first. */
+    async park(snapshotKey: string) {
+      if (endReason) return failure('sandbox_lost', `the sandbox is gone: ${endReason}`);
+      if (lease.state !== 'parked' || lease.snapshot_key !== snapshotKey)
+        await save({ state: 'parked', parked_at_ms: lease.parked_at_ms ?? clock.now(), snapshot_key: snapshotKey });
+      return { ok: true } as const;
+    },
+    /** Called now and then: lets go of what was parked or unused for long enough. */
+    async tick(): Promise<void> {
+      const now = clock.now();
+      if (endReason || lettingGo || active > 0 || now < retryAtMs) return;
+      const due = lease.state === 'parked' ? (lease.parked_at_ms ?? now) + graceMs : lastUseMs + leaseTtlMs;
+      if (now < due) return;
+      if (lease.state !== 'parked' && (await anyCallRuns())) lastUseMs = clock.now();
+      else await letGo();
+    },
+  };
+  return held;
+}

@@ -1,0 +1,36 @@
+/**
+ * The lease of a sandbox as it is on disk (`lease.json`, DESIGN 6): the same for every driver, and what a pool rebuilds itself from.
+ *
+ * `preparing` means that the workspace is being filled and the lease was not given yet: such a sandbox is never used again after a crash,
+ * since it may hold half of a session's files (I11). No file means that the sandbox never belonged to anybody.
+ */
+import { z } from 'zod';
+import { readJsonFile, writeDurably } from './durable-file.ts';
+import type { SandboxDirectory } from './sandbox-directory.ts';
+
+export const LeaseRecord = z.object({
+  session_id: z.string(),
+  workspace_id: z.string(),
+  generation: z.int().min(1),
+  /** Whether it came from the warm stock; told again to who asks again. */
+  warm: z.boolean(),
+  state: z.enum(['preparing', 'leased', 'parked']),
+  /** Where the workspace goes when the sandbox is let go. */
+  snapshot_key: z.string(),
+  /** Milliseconds since the epoch. */
+  expires_at_ms: z.number(),
+  parked_at_ms: z.number().nullable(),
+});
+export type LeaseRecord = z.infer<typeof LeaseRecord>;
+
+/** Where a workspace goes when nobody named another key. */
+export function defaultSnapshotKey(workspaceId: string, sessionId: string): string {
+  return `${workspaceId}/${sessionId}/snapshots/workspace.tar.gz`;
+}
+
+export function writeLease(directory: SandboxDirectory, record: LeaseRecord): Promise<void> {
+  return writeDurably(directory.leaseFile, record);
+}
+export function readLease(directory: SandboxDirectory): Promise<LeaseRecord | null> {
+  return readJsonFile(directory.leaseFile, LeaseRecord);
+}

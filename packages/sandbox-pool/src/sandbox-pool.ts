@@ -1,0 +1,274 @@
+/**
+ * The pool of one host: who holds which sandbox. Messages, subjects and JSON are pool-service.ts's business.
+ *
+ * - A lease is bound to (session, generation) and given once; asking again gives the same sandbox (DESIGN 6). A generation that ended is never
+ *   given again (I4), a lower one is refused, a higher one ends the older sandbox.
+ * - The pool rebuilds itself from the directories: what lives is adopted with its lease, the rest is removed and its generation noted as ended.
+ */
+import { AppError, type Clock, ensureError, hasCode, type IdSource, type Logger } from '@manyhands/base';
+import type { BlobStore } from '@manyhands/blobs';
+import type { HintRequest, LeaseReply, LeaseRequest } from '@manyhands/contract';
+import type { RunningSandbox, SandboxDriver, SandboxLimits } from './driver.ts';
+import type { EgressPolicies } from './egress-policy.ts';
+import { openEndedLeases } from './ended-leases.ts';
+import { HEARTBEAT, type HeartbeatTimes } from './heartbeat.ts';
+import { createHeldSandbox, type EndReason, failure, type HeldSandbox } from './held-sandbox.ts';
+import { createKeyedQueue } from './keyed-queue.ts';
+import { defaultSnapshotKey, type LeaseRecord, readLease, writeLease } from './lease-record.ts';
+import { createReaper, listSandboxIds } from './reaper.ts';
+import { sandboxDirectory } from './sandbox-directory.ts';
+import { createSandboxStock } from './sandbox-stock.ts';
+import { restoreSnapshot } from './workspace-snapshot.ts';
+
+const TICK_MS = 5_000;
+const SWEEP_EVERY_TICKS = 12;
+/** Ended sandboxes are remembered so that their late callers hear what happened. */
+const REMEMBERED_ENDS = 1_000;
+/** What a shut-down may spend on snapshots, of the 25 s it has. */
+const DRAIN_SNAPSHOT_MS = 12_000;
+const DRAIN_CONCURRENCY = 4;
+
+export interface SandboxPoolOptions {
+  poolRoot: string;
+  poolId: string;
+  driver: SandboxDriver;
+  limits: SandboxLimits;
+  blobs: BlobStore;
+  egress: EgressPolicies;
+  ids: IdSource;
+  clock: Clock;
+  log: Logger;
+  warm: number;
+  max: number;
+  concurrency: number;
+  graceMs: number;
+  leaseTtlMs: number;
+  heartbeat?: HeartbeatTimes;
+  tickMs?: number;
+}
+
+export type SandboxPool = Awaited<ReturnType<typeof openSandboxPool>>;
+
+/** Adopts what an earlier process left, removes the rest and begins to fill the stock. `onChange` is told when `hasRoom` may have changed. */
+export async function openSandboxPool(options: SandboxPoolOptions, onChange: () => void = () => {}) {
+  const { driver, poolRoot, poolId, blobs, egress, clock, log } = options;
+  const ended = await openEndedLeases(poolRoot, clock);
+  const bySession = new Map<string, HeldSandbox>();
+  const byId = new Map<string, HeldSandbox>();
+  const ends = new Map<string, EndReason>();
+  const perSession = createKeyedQueue();
+  const stock = createSandboxStock({
+    driver,
+    limits: options.limits,
+    poolRoot,
+    newId: () => options.ids.id('sandbox'),
+    warmTarget: options.warm,
+    max: options.max,
+    concurrency: options.concurrency,
+    heartbeat: options.heartbeat ?? HEARTBEAT,
+    makeRoom,
+    hasParked: () => [...byId.values()].some((held) => held.isParked),
+    onChange,
+    log,
+  });
+  const reaper = createReaper({ driver, poolRoot, log, isOwned: (id) => stock.isKnown(id) || byId.has(id) });
+
+  function hold(sandbox: RunningSandbox, lease: LeaseRecord): HeldSandbox {
+    const held = createHeldSandbox(sandbox, lease, {
+      blobs,
+      clock,
+      log,
+      graceMs: options.graceMs,
+      leaseTtlMs: options.leaseTtlMs,
+      onEnd: dispose,
+    });
+    byId.set(sandbox.directory.id, held);
+    bySession.set(lease.session_id, held);
+    return held;
+  }
+
+  async function dispose(held: HeldSandbox, reason: string): Promise<void> {
+    const { directory, lease } = held;
+    remember(directory.id, reason as EndReason);
+    // First of all: this generation is over, whatever happens next.
+    await ended.note(lease.session_id, lease.generation);
+    if (bySession.get(lease.session_id) === held) bySession.delete(lease.session_id);
+    await discard(directory.id);
+    byId.delete(directory.id);
+    log.info({ op: 'sandbox.end', ok: true, sandbox_id: directory.id, session_id: lease.session_id, reason }, 'sandbox');
+  }
+  async function discard(id: string): Promise<void> {
+    const directory = sandboxDirectory(poolRoot, id);
+    const closing = egress.close(directory);
+    // What cannot be removed now is found by the reaper.
+    await driver.destroy(directory).catch((error: unknown) => log.error({ err: error, sandbox_id: id }, 'sandbox was not destroyed'));
+    await closing;
+    stock.gone(id);
+  }
+  function remember(id: string, reason: EndReason): void {
+    ends.set(id, reason);
+    const oldest = ends.keys().next().value;
+    if (ends.size > REMEMBERED_ENDS && oldest !== undefined) ends.delete(oldest);
+  }
+
+  async function makeRoom(): Promise<boolean> {
+    for (;;) {
+      const parked = [...byId.values()].filter((held) => held.canBeLetGo);
+      const [oldest] = parked.sort((a, b) => (a.lease.parked_at_ms ?? 0) - (b.lease.parked_at_ms ?? 0));
+      if (!oldest) return false;
+      if (await oldest.letGo()) return true;
+    }
+  }
+
+  async function adoptAll(): Promise<number> {
+    let adopted = 0;
+    for (const id of await listSandboxIds(poolRoot)) {
+      const directory = sandboxDirectory(poolRoot, id);
+      const lease = await readLease(directory);
+      const sandbox = lease?.state === 'preparing' ? null : await driver.adopt(directory);
+      if (!sandbox) {
+        if (lease && lease.state !== 'preparing') {
+          await ended.note(lease.session_id, lease.generation);
+          remember(id, 'lost');
+        }
+        continue;
+      }
+      adopted++;
+      if (lease) {
+        stock.adoptHeld(sandbox);
+        hold(sandbox, lease);
+      } else stock.add(sandbox);
+      log.info({ sandbox_id: id, session_id: lease?.session_id }, 'sandbox adopted');
+    }
+    return adopted;
+  }
+
+  /** Fills and binds a sandbox. On failure it is gone. */
+  async function bind(request: LeaseRequest, { sandbox, warm }: { sandbox: RunningSandbox; warm: boolean }): Promise<HeldSandbox> {
+    const { directory } = sandbox;
+    const { session_id, workspace_id, generation, restore_from } = request;
+    const lease: LeaseRecord = {
+      ...{ session_id, workspace_id, generation, warm },
+      state: restore_from === null ? 'leased' : 'preparing',
+      snapshot_key: defaultSnapshotKey(workspace_id, session_id),
+      expires_at_ms: clock.now() + options.leaseTtlMs,
+      parked_at_ms: null,
+    };
+    try {
+      const opening = egress.open(directory, { sandbox_id: directory.id, session_id, networking: request.spec.networking });
+      await Promise.all([opening, writeLease(directory, lease)]);
+      if (restore_from !== null) {
+        await restoreSnapshot(sandbox, blobs, restore_from);
+        lease.state = 'leased';
+        await writeLease(directory, lease);
+      }
+      if (!sandbox.channel.isOpen) throw new AppError('unavailable', 'the sandbox died while it was prepared');
+      return hold(sandbox, lease);
+    } catch (error) {
+      sandbox.channel.close('not leased');
+      await discard(directory.id);
+      throw error;
+    }
+  }
+
+  async function lease(request: LeaseRequest): Promise<LeaseReply> {
+    const { session_id, generation } = request;
+    const held = bySession.get(session_id);
+    if (held && !held.isOver) {
+      if (generation < held.lease.generation) return failure('stale_generation', `the session is at generation ${held.lease.generation}`);
+      if (generation === held.lease.generation) {
+        await held.use();
+        return { ok: true, pool_id: poolId, sandbox_id: held.directory.id, generation, warm: held.lease.warm };
+      }
+      await held.end('superseded');
+    } else await held?.end('lost');
+    const last = await ended.lastGeneration(session_id);
+    if (generation < last) return failure('stale_generation', `generation ${last} of the session is over already`);
+    if (generation === last) return failure('sandbox_lost', 'the sandbox of this generation is gone; ask under the next');
+    const start = performance.now();
+    try {
+      const taken = await stock.take(session_id);
+      const given = await bind(request, taken);
+      const durationMs = Math.round(performance.now() - start);
+      log.info(
+        { op: 'sandbox.lease', ok: true, session_id, generation, sandbox_id: given.directory.id, warm: taken.warm, durationMs },
+        'sandbox',
+      );
+      return { ok: true, pool_id: poolId, sandbox_id: given.directory.id, generation, warm: taken.warm };
+    } catch (error) {
+      log.warn({ op: 'sandbox.lease', ok: false, session_id, generation, err: error }, 'sandbox');
+      const atCapacity = hasCode(error, 'unavailable') && error.details['reason'] === 'at_capacity';
+      return failure(atCapacity ? 'at_capacity' : 'failed', ensureError(error).message);
+    }
+  }
+
+  if ((await adoptAll()) === 0) {
+    await reaper.sweep();
+    await driver.check();
+  } else await reaper.sweep();
+  await ended.sweep();
+  stock.fill();
+
+  let ticks = 0;
+  let ticking = false;
+  const timer = setInterval(() => {
+    if (ticking) return;
+    ticking = true;
+    void (async () => {
+      await Promise.allSettled([...byId.values()].map((held) => held.tick()));
+      if (++ticks % SWEEP_EVERY_TICKS === 0) {
+        await reaper.sweep();
+        await ended.sweep();
+      }
+    })()
+      .catch((error: unknown) => log.error({ err: error }, 'housekeeping failed'))
+      .finally(() => {
+        ticking = false;
+      });
+  }, options.tickMs ?? TICK_MS);
+
+  return {
+    poolId,
+    /** Resolves when a demand would be met from the warm stock. */
+    firstWarm: stock.firstWarm,
+    get hasRoom() {
+      return stock.hasRoom;
+    },
+    get warmCount() {
+      return stock.warmCount;
+    },
+    get heldCount() {
+      return byId.size;
+    },
+    /** One after the other per session, so that a repeated request finds the first one's sandbox. */
+    lease: (request: LeaseRequest) => perSession.run(request.session_id, () => lease(request)),
+    hint(request: HintRequest) {
+      const held = bySession.get(request.session_id);
+      return { pool_id: poolId, reserved: held !== undefined && !held.isOver ? true : stock.reserve(request.session_id) };
+    },
+    find: (id: string) => byId.get(id) ?? null,
+    /** How a sandbox that is no longer here ended, if that is remembered. */
+    endOf: (id: string) => ends.get(id) ?? null,
+    /** Saves what sessions have, as far as time allows, and destroys everything. */
+    async drain(): Promise<void> {
+      clearInterval(timer);
+      const stopping = stock.stop();
+      const rest = [...byId.values()];
+      const saveSome = async () => {
+        for (let held = rest.shift(); held; held = rest.shift()) await held.letGo('shut down');
+      };
+      let bound: NodeJS.Timeout | undefined;
+      await Promise.race([
+        Promise.all(Array.from({ length: DRAIN_CONCURRENCY }, saveSome)),
+        new Promise<void>((resolve) => {
+          bound = setTimeout(resolve, DRAIN_SNAPSHOT_MS);
+        }),
+      ]);
+      clearTimeout(bound);
+      await Promise.all([...byId.values()].map((held) => held.end('shut down')));
+      await stopping;
+      await reaper.sweep();
+      await driver.close();
+    },
+  };
+}

@@ -1,0 +1,249 @@
+/**
+ * The stock of running sandboxes that belong to nobody yet, and the one place that makes new ones.
+ *
+ * A sandbox is `warm`, `reserved` for a session by a hint, or given out. A demand that finds nothing warm waits for the next sandbox that
+ * comes up, whoever had it made; only when there is no room either does it take what a hint reserved, then what a parked session holds.
+ * A sandbox that was given out never comes back (I11: one sandbox, one session).
+ */
+import { AppError, backoffMs, ensureError, type Logger } from '@manyhands/base';
+import type { RunningSandbox, SandboxDriver, SandboxLimits } from './driver.ts';
+import { type HeartbeatTimes, keepHeartbeat } from './heartbeat.ts';
+import { sandboxDirectory } from './sandbox-directory.ts';
+
+const RESERVED_FOR_MS = 60_000;
+
+export interface SandboxStockDeps {
+  driver: SandboxDriver;
+  limits: SandboxLimits;
+  poolRoot: string;
+  newId: () => string;
+  warmTarget: number;
+  max: number;
+  /** Sandboxes made at the same time. */
+  concurrency: number;
+  heartbeat: HeartbeatTimes;
+  /** Lets go of a parked sandbox; false if there is none. */
+  makeRoom: () => Promise<boolean>;
+  hasParked: () => boolean;
+  /** Told after each change of what `hasRoom` depends on. */
+  onChange: () => void;
+  log: Logger;
+}
+
+interface Waiter {
+  resolve: (sandbox: RunningSandbox) => void;
+  reject: (error: AppError) => void;
+}
+
+export type SandboxStock = ReturnType<typeof createSandboxStock>;
+
+/** The error of a demand that cannot be met; `details.reason` is `at_capacity` or `failed`. */
+const refusal = (reason: 'at_capacity' | 'failed', message: string, cause?: unknown) =>
+  new AppError('unavailable', message, { details: { reason }, ...(cause === undefined ? {} : { cause }) });
+
+export function createSandboxStock(deps: SandboxStockDeps) {
+  const { driver, log, max, warmTarget } = deps;
+  const warm: RunningSandbox[] = [];
+  const reserved = new Map<string, { sandbox: RunningSandbox; timer: NodeJS.Timeout }>();
+  /** Every sandbox that is there, given out or not, until `gone`. */
+  const live = new Set<string>();
+  const making = new Set<string>();
+  const waiters: Waiter[] = [];
+  const creations = new Set<Promise<void>>();
+  /** Creations under way or waiting for their turn. */
+  let planned = 0;
+  let running = 0;
+  let failures = 0;
+  let retryTimer: NodeJS.Timeout | null = null;
+  let stopped = false;
+  let tellFirstWarm: () => void = () => {};
+  const firstWarm = new Promise<void>((resolve) => {
+    tellFirstWarm = resolve;
+  });
+
+  const total = () => live.size + planned;
+
+  function changed(): void {
+    refill();
+    // A full pool has none to spare, and is as ready as it can be.
+    if (warm.length > 0 || warmTarget === 0 || live.size >= max) tellFirstWarm();
+    deps.onChange();
+  }
+
+  function plan(): void {
+    planned++;
+    startNext();
+  }
+  function startNext(): void {
+    while (running < deps.concurrency && running < planned) {
+      running++;
+      const creation = createOne().finally(() => creations.delete(creation));
+      creations.add(creation);
+    }
+  }
+
+  async function createOne(): Promise<void> {
+    const directory = sandboxDirectory(deps.poolRoot, deps.newId());
+    const start = performance.now();
+    making.add(directory.id);
+    try {
+      const sandbox = await driver.create(directory, deps.limits);
+      log.info({ op: 'sandbox.create', ok: true, sandbox_id: directory.id, durationMs: Math.round(performance.now() - start) }, 'sandbox');
+      failures = 0;
+      settle();
+      add(sandbox);
+      making.delete(directory.id);
+    } catch (error) {
+      making.delete(directory.id);
+      log.error({ op: 'sandbox.create', ok: false, sandbox_id: directory.id, err: error }, 'sandbox');
+      settle();
+      failures++;
+      waiters.shift()?.reject(refusal('failed', ensureError(error).message, error));
+      retryLater();
+      deps.onChange();
+    }
+  }
+  function settle(): void {
+    running--;
+    planned--;
+    startNext();
+  }
+  function retryLater(): void {
+    if (retryTimer || stopped) return;
+    retryTimer = setTimeout(
+      () => {
+        retryTimer = null;
+        changed();
+      },
+      backoffMs(failures, 250, 30_000),
+    );
+    retryTimer.unref();
+  }
+
+  /** Keeps the warm stock at its size, unless making sandboxes fails at the moment. */
+  function refill(): void {
+    while (!stopped && !retryTimer && warm.length + planned - waiters.length < warmTarget && total() < max) plan();
+  }
+
+  /** A sandbox that just came up or was adopted and belongs to nobody. */
+  function add(sandbox: RunningSandbox): void {
+    const { id } = sandbox.directory;
+    live.add(id);
+    keepHeartbeat(sandbox.channel, deps.heartbeat);
+    void sandbox.channel.closed.then((reason) => lost(sandbox, reason));
+    const waiter = waiters.shift();
+    if (waiter) waiter.resolve(sandbox);
+    else if (stopped) void discard(sandbox);
+    else warm.push(sandbox);
+    changed();
+  }
+
+  /** A stocked sandbox died. One that was given out is its holder's business. */
+  function lost(sandbox: RunningSandbox, reason: string): void {
+    const index = warm.indexOf(sandbox);
+    const reservation = [...reserved].find(([, { sandbox: one }]) => one === sandbox);
+    if (index >= 0) warm.splice(index, 1);
+    else if (reservation) unreserve(reservation[0]);
+    else return;
+    log.warn({ sandbox_id: sandbox.directory.id, reason }, 'stocked sandbox lost');
+    void discard(sandbox);
+  }
+
+  async function discard(sandbox: RunningSandbox): Promise<void> {
+    sandbox.channel.close('not needed');
+    // What is left of it is found by the reaper.
+    await driver.destroy(sandbox.directory).catch((error: unknown) => log.error({ err: error }, 'sandbox was not destroyed'));
+    gone(sandbox.directory.id);
+  }
+
+  function unreserve(sessionId: string): RunningSandbox | null {
+    const reservation = reserved.get(sessionId);
+    if (!reservation) return null;
+    clearTimeout(reservation.timer);
+    reserved.delete(sessionId);
+    return reservation.sandbox;
+  }
+
+  function gone(id: string): void {
+    if (live.delete(id)) changed();
+  }
+
+  function takeWarm(sessionId: string): RunningSandbox | null {
+    const sandbox = unreserve(sessionId) ?? warm.shift() ?? null;
+    if (sandbox) changed();
+    return sandbox;
+  }
+
+  return {
+    add,
+    gone,
+    /** Begins to fill the stock; `firstWarm` resolves when a sandbox answers. */
+    fill: changed,
+    firstWarm,
+    /** Counts a sandbox that is there but belongs to somebody (adopted). */
+    adoptHeld(sandbox: RunningSandbox): void {
+      live.add(sandbox.directory.id);
+      keepHeartbeat(sandbox.channel, deps.heartbeat);
+    },
+    get warmCount() {
+      return warm.length;
+    },
+    /** Whether a demand would be met now. */
+    get hasRoom() {
+      return !stopped && (warm.length > 0 || reserved.size > 0 || planned > waiters.length || total() < max || deps.hasParked());
+    },
+    /** Whether the sandbox is there, given out or not, or being made. */
+    isKnown: (id: string) => live.has(id) || making.has(id),
+
+    /** A running sandbox for a session. Rejects with `unavailable`, `details.reason` saying `at_capacity` or `failed`. */
+    async take(sessionId: string): Promise<{ sandbox: RunningSandbox; warm: boolean }> {
+      for (;;) {
+        if (stopped) throw refusal('at_capacity', 'this pool is being shut down');
+        const stocked = takeWarm(sessionId);
+        if (stocked?.channel.isOpen) return { sandbox: stocked, warm: true };
+        if (stocked) {
+          await discard(stocked);
+          continue;
+        }
+        if (planned > waiters.length || total() < max) {
+          if (planned <= waiters.length) plan();
+          return { sandbox: await new Promise<RunningSandbox>((resolve, reject) => waiters.push({ resolve, reject })), warm: false };
+        }
+        const oldest = reserved.keys().next().value;
+        if (oldest !== undefined) {
+          const sandbox = unreserve(oldest);
+          if (sandbox) warm.push(sandbox);
+          continue;
+        }
+        if (!(await deps.makeRoom())) throw refusal('at_capacity', `all ${max} sandboxes of this pool are in use`);
+      }
+    },
+
+    /** Sets a warm sandbox aside for a session, for a minute. Never makes one. */
+    reserve(sessionId: string): boolean {
+      if (stopped) return false;
+      const sandbox = unreserve(sessionId) ?? warm.shift();
+      if (!sandbox) return false;
+      const timer = setTimeout(() => {
+        const untouched = unreserve(sessionId);
+        if (untouched) warm.push(untouched);
+        deps.onChange();
+      }, RESERVED_FOR_MS);
+      timer.unref();
+      reserved.set(sessionId, { sandbox, timer });
+      changed();
+      return true;
+    },
+
+    /** Makes no more, waits for those under way, and destroys what belongs to nobody. */
+    async stop(): Promise<void> {
+      stopped = true;
+      if (retryTimer) clearTimeout(retryTimer);
+      planned = running;
+      for (const waiter of waiters.splice(0)) waiter.reject(refusal('at_capacity', 'this pool is being shut down'));
+      await Promise.allSettled(creations);
+      const rest = [...warm.splice(0), ...[...reserved.keys()].flatMap((sessionId) => unreserve(sessionId) ?? [])];
+      await Promise.all(rest.map(discard));
+    },
+  };
+}

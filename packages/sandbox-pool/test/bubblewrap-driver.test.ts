@@ -1,0 +1,4 @@
+import { describeSandboxDriver } from '../src/testing.ts';
+import { bubblewrapHost } from './bubblewrap-host.ts';
+
+describeSandboxDriver('bubblewrap', bubblewrapHost);

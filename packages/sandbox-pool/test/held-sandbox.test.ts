@@ -1,0 +1,176 @@
+import { symlink, unlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { systemClock } from '@manyhands/base';
+import { createDirectoryBlobStore } from '@manyhands/blobs';
+import type { HandRequest } from '@manyhands/contract';
+import { silentLogger, until } from '@manyhands/test-kit';
+import { describe, expect, test } from 'vitest';
+import { createHeldSandbox } from '../src/held-sandbox.ts';
+import { type LeaseRecord, readLease, writeLease } from '../src/lease-record.ts';
+import { saveSnapshot } from '../src/workspace-snapshot.ts';
+import { type ScriptedHand, scriptedHand } from './scripted-hand.ts';
+
+const LEASE: LeaseRecord = {
+  ...{ session_id: 'sesn_a', workspace_id: 'wrkspc_a', generation: 1, warm: true, state: 'leased', parked_at_ms: null },
+  snapshot_key: 'wrkspc_a/sesn_a/snapshots/workspace.tar.gz',
+  expires_at_ms: Date.now() + 60_000,
+};
+const outcome = (text: string) => ({ state: 'done', outcome: { is_error: false, content: [{ type: 'text', text }] } });
+
+async function holding(hand: ScriptedHand, change: { graceMs?: number; leaseTtlMs?: number } = {}) {
+  const ends: string[] = [];
+  const blobs = createDirectoryBlobStore(path.join(hand.scratch, 'blobs'));
+  await writeLease(hand.sandbox.directory, LEASE);
+  const held = createHeldSandbox(hand.sandbox, LEASE, {
+    ...{ blobs, clock: systemClock, log: silentLogger, graceMs: 60_000, leaseTtlMs: 60_000, ...change },
+    onEnd: async (_held, reason) => void ends.push(reason),
+  });
+  return { held, blobs, ends };
+}
+/** Answers pings and snapshots; the rest is the test's. */
+function honest(sandboxExchange: () => string, rest: (request: HandRequest) => unknown = () => ({})) {
+  return (request: HandRequest, send: (message: unknown) => void) => {
+    if (request.op !== 'snapshot') return send({ id: request.id, ok: true, ...(rest(request) as object) });
+    void writeFile(path.join(sandboxExchange(), request.name), 'the archive').then(() => send({ id: request.id, ok: true, bytes: 11 }));
+  };
+}
+
+describe('calls', () => {
+  test('a large outcome goes to the blob store once and comes back as a reference, also when asked again', async () => {
+    const text = 'ä'.repeat(200_000);
+    await using hand = await scriptedHand(({ id }, send) => send({ id, ok: true, call: outcome(text) }));
+    const { held, blobs } = await holding(hand);
+    const reply = await held.wait('sevt_1', 0);
+    expect(reply).toEqual({ ok: true, outcome_ref: 'wrkspc_a/sesn_a/outcomes/sevt_1' });
+    expect(await held.wait('sevt_1', 0)).toEqual(reply);
+    expect(JSON.parse(String(await blobs.get('wrkspc_a/sesn_a/outcomes/sevt_1')))).toEqual({
+      is_error: false,
+      content: [{ type: 'text', text }],
+    });
+  });
+
+  test('a small outcome comes inline', async () => {
+    await using hand = await scriptedHand(({ id }, send) => send({ id, ok: true, call: outcome('small') }));
+    const { held } = await holding(hand);
+    expect(await held.start('sevt_1', 'bash', {})).toEqual({ ok: true, call: outcome('small') });
+  });
+
+  test('a hand that breaks the protocol is a lost sandbox, for the call that waits and for all after it', async () => {
+    await using hand = await scriptedHand(({ id }, send) => send({ id, ok: true, call: { state: 'exploded' } }));
+    const { held, ends } = await holding(hand);
+    expect(await held.wait('sevt_1', 0)).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
+    expect(await held.start('sevt_2', 'bash', {})).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
+    expect(await held.park('wrkspc_a/x')).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
+    expect(ends).toEqual(['lost']);
+  });
+});
+
+describe('idleness', () => {
+  test('a parked sandbox is let go after the grace time, its snapshot whole under the key it was parked with', async () => {
+    let exchange = '';
+    await using hand = await scriptedHand(honest(() => exchange));
+    exchange = hand.sandbox.directory.exchange;
+    const { held, blobs, ends } = await holding(hand, { graceMs: 0 });
+    await held.park('wrkspc_a/sesn_a/snapshots/other.tar.gz');
+    expect(await readLease(hand.sandbox.directory)).toMatchObject({
+      state: 'parked',
+      snapshot_key: 'wrkspc_a/sesn_a/snapshots/other.tar.gz',
+    });
+    await held.tick();
+    expect(ends).toEqual(['let go']);
+    expect(String(await blobs.get('wrkspc_a/sesn_a/snapshots/other.tar.gz'))).toBe('the archive');
+  });
+
+  test('a call un-parks durably before it reaches the hand', async () => {
+    let stateAtCall: string | undefined;
+    await using hand = await scriptedHand(({ id }, send) => {
+      void readLease(hand.sandbox.directory).then((lease) => {
+        stateAtCall = lease?.state;
+        send({ id, ok: true, call: { state: 'running' } });
+      });
+    });
+    const { held, ends } = await holding(hand, { graceMs: 0 });
+    await held.park(LEASE.snapshot_key);
+    await held.start('sevt_1', 'bash', {});
+    expect(stateAtCall).toBe('leased');
+    await held.tick();
+    expect(ends).toEqual([]);
+  });
+
+  test('a call that comes while the snapshot is taken keeps the sandbox', async () => {
+    let finish: (() => void) | undefined;
+    await using hand = await scriptedHand((request, send) => {
+      if (request.op === 'snapshot')
+        finish = () =>
+          void writeFile(path.join(hand.sandbox.directory.exchange, request.name), 'x').then(() => send({ id: request.id, ok: true }));
+      else send({ id: request.id, ok: true, call: { state: 'running' } });
+    });
+    const { held, ends } = await holding(hand, { graceMs: 0 });
+    await held.park(LEASE.snapshot_key);
+    const ticking = held.tick();
+    await until(() => finish, { what: 'the snapshot was asked for' });
+    expect(await held.start('sevt_1', 'bash', {})).toMatchObject({ ok: true });
+    finish?.();
+    await ticking;
+    expect(ends).toEqual([]);
+    expect(held.lease.state).toBe('leased');
+  });
+
+  test('a lease that nobody uses is let go by itself, but not while a call of it runs', async () => {
+    let exchange = '';
+    let state = 'running';
+    await using hand = await scriptedHand(
+      honest(
+        () => exchange,
+        ({ op }) => (op === 'start' || op === 'wait' ? { call: state === 'running' ? { state } : outcome('') } : {}),
+      ),
+    );
+    exchange = hand.sandbox.directory.exchange;
+    const { held, blobs, ends } = await holding(hand, { leaseTtlMs: 0 });
+    await held.start('sevt_1', 'bash', {});
+    await held.tick();
+    expect(ends).toEqual([]);
+    state = 'done';
+    await held.tick();
+    expect(ends).toEqual(['let go']);
+    expect(String(await blobs.get(LEASE.snapshot_key))).toBe('the archive');
+  });
+
+  test('a snapshot that fails keeps the sandbox and the older snapshot', async () => {
+    await using hand = await scriptedHand(({ id, op }, send) =>
+      send(op === 'snapshot' ? { id, ok: false, error: 'disk full' } : { id, ok: true }),
+    );
+    const { held, blobs, ends } = await holding(hand, { graceMs: 0 });
+    await blobs.put(LEASE.snapshot_key, Buffer.from('older'));
+    await held.park(LEASE.snapshot_key);
+    await held.tick();
+    expect(ends).toEqual([]);
+    expect(String(await blobs.get(LEASE.snapshot_key))).toBe('older');
+    expect(await held.wait('sevt_1', 0)).toMatchObject({ ok: true });
+  });
+});
+
+describe('a hostile snapshot', () => {
+  test('a link to a file of the host is not read', async () => {
+    await using hand = await scriptedHand((request, send) => {
+      if (request.op !== 'snapshot') return;
+      void symlink('/etc/hostname', path.join(hand.sandbox.directory.exchange, request.name)).then(() =>
+        send({ id: request.id, ok: true, bytes: 5 }),
+      );
+    });
+    const { blobs } = await holding(hand);
+    await expect(saveSnapshot(hand.sandbox, blobs, LEASE.snapshot_key)).rejects.toThrow(/ELOOP/);
+    expect(await blobs.get(LEASE.snapshot_key)).toBeNull();
+  });
+
+  test('a directory, a device or nothing at all is refused without waiting', async () => {
+    await using hand = await scriptedHand((request, send) => {
+      if (request.op === 'snapshot')
+        void unlink(path.join(hand.sandbox.directory.exchange, request.name))
+          .catch(() => {})
+          .then(() => send({ id: request.id, ok: true }));
+    });
+    const { blobs } = await holding(hand);
+    await expect(saveSnapshot(hand.sandbox, blobs, LEASE.snapshot_key)).rejects.toThrow(/ENOENT/);
+  });
+});

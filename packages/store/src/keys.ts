@@ -1,0 +1,36 @@
+/**
+ * Every Redis key of this package. `{ws}` is the workspace id as hash tag, so that one script may touch a record and its indexes.
+ *
+ * | key                          | type   | holds                                            | life, and who deletes it                     |
+ * | ---------------------------- | ------ | ------------------------------------------------ | -------------------------------------------- |
+ * | mh:{ws}:agent:<id>           | string | the newest version, JSON                         | for ever: agents are archived, never deleted |
+ * | mh:{ws}:agent:<id>:versions  | hash   | version number → that version, JSON, immutable   | for ever                                     |
+ * | mh:{ws}:agents               | zset   | all agents, score 0, member `<created ms>:<id>`  | for ever                                     |
+ * | mh:{ws}:agents:active        | zset   | the ones that are not archived                   | member: `archive`                            |
+ * | mh:{ws}:env:<id>             | string | the environment, JSON                            | until `delete`                               |
+ * | mh:{ws}:envs                 | zset   | all environments, as above                       | member: `delete`                             |
+ * | mh:{ws}:envs:active          | zset   | the ones that are not archived                   | member: `archive`, `delete`                  |
+ * | mh:{ws}:apikey:<id>          | string | the API key with the hash of its text, JSON      | for ever: a revoked key stays listed         |
+ * | mh:{ws}:apikeys              | zset   | all API keys, as above                           | for ever                                     |
+ * | mh:{ws}:apikeys:active       | zset   | the ones that are not revoked                    | member: `revoke`                             |
+ * | mh:keyhash:{<sha256>}        | string | `<workspace id> <key id>` of the key with it     | `revoke`                                     |
+ *
+ * The last one is found without knowing the workspace, so it lies in a slot of its own. It is a pointer only: what counts is the record.
+ */
+const workspace = (workspaceId: string) => `mh:{${workspaceId}}`;
+
+/** The kinds of record; each has a record key and two indexes. */
+export const RECORD_KINDS = {
+  agent: { record: 'agent', index: 'agents' },
+  environment: { record: 'env', index: 'envs' },
+  apiKey: { record: 'apikey', index: 'apikeys' },
+} as const;
+export type RecordKind = keyof typeof RECORD_KINDS;
+
+export const keys = {
+  record: (kind: RecordKind, workspaceId: string, id: string) => `${workspace(workspaceId)}:${RECORD_KINDS[kind].record}:${id}`,
+  index: (kind: RecordKind, workspaceId: string) => `${workspace(workspaceId)}:${RECORD_KINDS[kind].index}`,
+  activeIndex: (kind: RecordKind, workspaceId: string) => `${workspace(workspaceId)}:${RECORD_KINDS[kind].index}:active`,
+  agentVersions: (workspaceId: string, id: string) => `${workspace(workspaceId)}:agent:${id}:versions`,
+  keyHash: (sha256Hex: string) => `mh:keyhash:{${sha256Hex}}`,
+};

@@ -1,0 +1,1 @@
+export const REQUIREMENTS = { 'smoke': {source:'x', text:'smoke'} } as const;

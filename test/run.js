@@ -1,0 +1,103 @@
+/**
+ * What `npm test` runs after the set-up: the static checks, then every test, then a look for what was left behind. Each static check and
+ * the final look count as one test. The last line is always "N passed, N failed, N skipped".
+ *
+ *   npm test                         everything
+ *   npm test -- packages/hand        only test files whose path contains this (and no static checks); more arguments go to vitest
+ *   npm test -- --only static        only the static checks
+ */
+import { randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { locate, TOOL_NAMES } from '@manyhands/infra';
+import { watchLeftovers } from './runner/leftovers.js';
+import { runStage, stopStages } from './runner/stage.js';
+import { runVitest } from './runner/vitest.js';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const STATIC_STAGES = [
+  { name: 'biome', command: ['biome', 'ci', '--colors=off', '.'] },
+  { name: 'oxlint', command: ['oxlint', '--type-aware'] },
+  { name: 'types', command: ['tsc', '-p', 'test/tsconfig.json'] },
+  { name: 'boundaries', command: ['turbo', 'boundaries'] },
+];
+
+const run = `r${randomBytes(3).toString('hex')}`;
+const totals = { passed: 0, failed: 0, skipped: 0 };
+const leftovers = watchLeftovers(run);
+
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+  ['SIGHUP', 129],
+]) {
+  process.once(signal, async () => {
+    console.log(`\n${signal}: ending everything`);
+    await stopStages();
+    await leftovers.clean();
+    process.exit(code);
+  });
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  totals.failed += 1;
+  console.error(error);
+}
+await stopStages();
+await leftovers.clean();
+console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
+
+/** @param {string[]} args */
+async function main(args) {
+  const { onlyStatic, filters } = readArguments(args);
+  if (onlyStatic || filters.length === 0) {
+    for (const { name, command } of STATIC_STAGES) count(await runStage({ name, command, root: ROOT, env: stageEnv() }));
+    if (onlyStatic) return;
+  }
+  await findTools();
+  const result = await runVitest({ root: ROOT, filters, env: stageEnv() });
+  totals.passed += result.passed;
+  totals.failed += result.failed;
+  totals.skipped += result.skipped;
+  const left = await leftovers.look();
+  for (const line of left) console.log(`    left behind: ${line}`);
+  console.log(`${left.length === 0 ? '✓' : '✗'} nothing left behind`);
+  count(left.length === 0);
+}
+
+/** @param {string[]} args */
+function readArguments(args) {
+  const only = args.indexOf('--only');
+  if (only === -1) return { onlyStatic: false, filters: args };
+  if (args[only + 1] !== 'static') throw new Error('--only: the one choice is "static"');
+  if (args.length > 2) throw new Error('--only static takes no other arguments');
+  return { onlyStatic: true, filters: [] };
+}
+
+/** @param {boolean} passed */
+function count(passed) {
+  totals[passed ? 'passed' : 'failed'] += 1;
+}
+
+function stageEnv() {
+  return {
+    ...process.env,
+    MANYHANDS_TEST_RUN: run,
+    TURBO_TELEMETRY_DISABLED: '1',
+    TURBO_NO_UPDATE_NOTIFIER: '1',
+    DO_NOT_TRACK: '1',
+    ...(process.stdout.isTTY ? {} : { NO_COLOR: '1', FORCE_COLOR: '0' }),
+  };
+}
+
+/** Fetched once here, with progress, and not in the middle of a test. */
+async function findTools() {
+  for (const tool of TOOL_NAMES) {
+    if (tool === 'bubblewrap' && process.platform !== 'linux') continue;
+    const { path, version, source } = await locate(tool, { log: (line) => console.log(`  ${line}`) });
+    console.log(`  ${tool} ${version}: ${path} (${source})`);
+  }
+}
