@@ -13,7 +13,15 @@ import { createRedis, randomIds, systemClock } from '@manyhands/base';
 import type { KeyScope } from '@manyhands/contract';
 import { locate } from '@manyhands/infra';
 import { createApiKeyStore } from '@manyhands/store';
-import { type Service, silentLogger, spawnService, startTestNats, startTestRedis, type TestServer, temporaryDirectory } from '@manyhands/test-kit';
+import {
+  type Service,
+  silentLogger,
+  spawnService,
+  startTestNats,
+  startTestRedis,
+  type TestServer,
+  temporaryDirectory,
+} from '@manyhands/test-kit';
 
 const PACKAGES = path.resolve(import.meta.dirname, '..', '..', 'packages');
 export const OPERATOR_KEY = 'mh-conformance-operator-0123456789';

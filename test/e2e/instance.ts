@@ -50,7 +50,7 @@ export interface InstanceOptions {
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return processTable().some((entry) => entry.pid === pid && entry.state !== 'Z');
+    return processTable().some((entry) => entry.pid === pid);
   } catch {
     return false;
   }
@@ -59,7 +59,7 @@ export function isAlive(pid: number): boolean {
 export async function startInstance(options: InstanceOptions = {}): Promise<Instance> {
   const directory = options.data === undefined ? await temporaryDirectory('instance') : null;
   const data = options.data ?? path.join(directory!.path, 'data');
-  const readyFile = path.join(data, `ready-${process.hrtime.bigint()}.json`);
+  const readyFile = path.join(path.dirname(data), `ready-${process.hrtime.bigint()}.json`);
   const { ANTHROPIC_API_KEY: _key, MANYHANDS_MODEL_API_KEY: _modelKey, MANYHANDS_API_KEY: _apiKey, ...env } = process.env;
   const child = spawn(
     process.execPath,
@@ -111,8 +111,9 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
       await until(() => !isAlive(victim), { timeoutMs: 10_000, what: `${name} to be gone` });
       return victim;
     },
-    restarted: (name, before) =>
-      until(() => pid(name) !== before && isAlive(pid(name)), { timeoutMs: 30_000, what: `${name} to be restarted` }),
+    async restarted(name, before) {
+      await until(() => pid(name) !== before && isAlive(pid(name)), { timeoutMs: 30_000, what: `${name} to be restarted` });
+    },
     async workerOf(sessionId) {
       let worker = '';
       await until(

@@ -191,21 +191,21 @@ test('a model delta reaches the client soon', async () => {
 async function follow(url: string, headers: Record<string, string>) {
   const controller = new AbortController();
   const response = await fetch(url, { headers, signal: controller.signal });
-  let waiting: { text: string; resolve: (at: number) => void } | null = null;
+  const waiting: { text: string; resolve: (at: number) => void }[] = [];
   let seen = '';
   void (async () => {
     const decoder = new TextDecoder();
     for await (const chunk of response.body!) {
       const at = performance.now();
       seen = (seen + decoder.decode(chunk as Uint8Array)).slice(-4000);
-      if (waiting && seen.includes(waiting.text)) waiting.resolve(at);
+      for (const one of waiting) if (seen.includes(one.text)) one.resolve(at);
     }
   })().catch(() => {});
   return {
     sees: (text: string) =>
       new Promise<number>((resolve) => {
         if (seen.includes(text)) resolve(performance.now());
-        else waiting = { text, resolve };
+        else waiting.splice(0, waiting.length, { text, resolve });
       }),
     close: () => controller.abort(),
   };

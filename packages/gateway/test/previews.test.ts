@@ -24,7 +24,8 @@ const entry = (position: number, type: string, id = 'e'): LogEntry => ({
   hidden: null,
   arrival: null,
 });
-const show = (parts: PreviewPart[]) => parts.map((part) => `${part.frame.event_id}${part.start ? '<' : ''}${part.delta ? part.frame.text : ''}`).join(' ');
+const show = (parts: PreviewPart[]) =>
+  parts.map((part) => `${part.frame.event_id}${part.start ? '<' : ''}${part.delta ? part.frame.text : ''}`).join(' ');
 const gate = (after = 0) => createPreviewGate(new Set(['agent.message', 'agent.thinking']), after);
 
 describe('the preview gate', () => {

@@ -31,7 +31,11 @@ async function refusal(pending: Response | Promise<Response>): Promise<Refusal> 
   expect(response.headers.get('content-type')).toMatch(/^application\/json/);
   const requestId = response.headers.get('request-id');
   expect(requestId).toMatch(/^req_[A-Za-z0-9]+$/);
-  const body = JSON.parse(text) as { type: string; request_id: string; error: { type: string; message: string; details?: { error_code: string } } };
+  const body = JSON.parse(text) as {
+    type: string;
+    request_id: string;
+    error: { type: string; message: string; details?: { error_code: string } };
+  };
   expect(Object.keys(body).sort()).toEqual(['error', 'request_id', 'type']);
   expect(body.type).toBe('error');
   expect(body.request_id).toBe(requestId);
@@ -106,7 +110,13 @@ describe('what does not exist', () => {
 
   test('malformed ids are as unknown as unknown ones', async () => {
     for (const id of ['x', 'agent_', 'agent_x:versions', 'agent_..%2Fx', 'sesn_x', `agent_${'x'.repeat(300)}`, '{}', '%00']) {
-      for (const path of [`/v1/agents/${id}`, `/v1/environments/${id}`, `/v1/sessions/${id}`, `/v1/sessions/${id}/events`, `/v1/agents/${id}/versions`])
+      for (const path of [
+        `/v1/agents/${id}`,
+        `/v1/environments/${id}`,
+        `/v1/sessions/${id}`,
+        `/v1/sessions/${id}/events`,
+        `/v1/agents/${id}/versions`,
+      ])
         expect([path, (await refusal(gateway.fetch(path))).status]).toEqual([path, 404]);
       expect((await refusal(gateway.post(`/v1/agents/${id}`, {}))).status).toBe(404);
       expect((await refusal(gateway.post(`/v1/sessions/${id}/archive`, {}))).status).toBe(404);
@@ -163,7 +173,10 @@ describe('a body', () => {
     const { id } = await gateway.agent();
     for (const headers of [{}, { 'content-type': 'application/json' }]) {
       const path = `${gateway.url}/v1/agents/${id}/archive`;
-      const response = await fetch(path, { method: 'POST', headers: { authorization: `Bearer ${gateway.key}`, ...(headers as Record<string, string>) } });
+      const response = await fetch(path, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${gateway.key}`, ...(headers as Record<string, string>) },
+      });
       expect(response.status).toBe(200);
       await response.arrayBuffer();
     }
@@ -175,35 +188,118 @@ describe('a body', () => {
     ['a missing field', () => ['/v1/agents', { name: 'x' }], /^model: required/],
     ['a wrong type', () => ['/v1/agents', { name: 5, model: 'm' }], /^name: expected string/],
     ['an unknown field', () => ['/v1/agents', { name: 'x', model: 'm', temperature: 1 }], /^temperature: unknown field$/],
-    ['an unknown field inside', () => ['/v1/agents', { name: 'x', model: { id: 'm', max_tokens: 1 } }], /^model\.max_tokens: unknown field/],
+    [
+      'an unknown field inside',
+      () => ['/v1/agents', { name: 'x', model: { id: 'm', max_tokens: 1 } }],
+      /^model\.max_tokens: unknown field/,
+    ],
     ['an empty name', () => ['/v1/agents', { name: '', model: 'm' }], /^name: /],
     ['an unknown effort', () => ['/v1/agents', { name: 'x', model: { id: 'm', effort: 'huge' } }], /^model\.effort/],
-    ['too much metadata', () => ['/v1/agents', { name: 'x', model: 'm', metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [i, ''])) }], /^metadata: at most 16 keys/],
+    [
+      'too much metadata',
+      () => ['/v1/agents', { name: 'x', model: 'm', metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [i, ''])) }],
+      /^metadata: at most 16 keys/,
+    ],
     ['a long metadata key', () => ['/v1/agents', { name: 'x', model: 'm', metadata: { ['k'.repeat(65)]: 'v' } }], /^metadata\.k+: /],
-    ['mcp_servers', () => ['/v1/agents', { name: 'x', model: 'm', mcp_servers: [{ type: 'url', name: 'n', url: 'u' }] }], /^mcp_servers: .*not supported yet/],
+    [
+      'mcp_servers',
+      () => ['/v1/agents', { name: 'x', model: 'm', mcp_servers: [{ type: 'url', name: 'n', url: 'u' }] }],
+      /^mcp_servers: .*not supported yet/,
+    ],
     ['skills', () => ['/v1/agents', { name: 'x', model: 'm', skills: [{ type: 'anthropic', skill_id: 'xlsx' }] }], /not supported yet/],
-    ['custom tools', () => ['/v1/agents', { name: 'x', model: 'm', tools: [{ type: 'custom', name: 'n' }] }], /^tools\.0.*not supported yet/],
-    ['another policy', () => ['/v1/agents', { name: 'x', model: 'm', tools: [{ type: 'agent_toolset_20260401', default_config: { permission_policy: { type: 'always_ask' } } }] }], /always_allow/],
+    [
+      'custom tools',
+      () => ['/v1/agents', { name: 'x', model: 'm', tools: [{ type: 'custom', name: 'n' }] }],
+      /^tools\.0.*not supported yet/,
+    ],
+    [
+      'another policy',
+      () => [
+        '/v1/agents',
+        {
+          name: 'x',
+          model: 'm',
+          tools: [{ type: 'agent_toolset_20260401', default_config: { permission_policy: { type: 'always_ask' } } }],
+        },
+      ],
+      /always_allow/,
+    ],
     ['announced tools', () => ['/v1/agents', { name: 'x', model: 'm', tools: [{ type: 'bash' }] }], /agent_toolset_20260401/],
-    ['announced network access', () => ['/v1/environments', { name: 'x', network_access: 'limited' }], /^network_access: unknown field; .*"networking":\{"type":"limited"/],
+    [
+      'announced network access',
+      () => ['/v1/environments', { name: 'x', network_access: 'limited' }],
+      /^network_access: unknown field; .*"networking":\{"type":"limited"/,
+    ],
     ['announced packages', () => ['/v1/environments', { name: 'x', packages: [] }], /^packages: unknown field; .*"config"/],
-    ['packages', () => ['/v1/environments', { name: 'x', config: { type: 'cloud', packages: { pip: ['numpy'] } } }], /^config\.packages\.pip: .*not supported yet/],
+    [
+      'packages',
+      () => ['/v1/environments', { name: 'x', config: { type: 'cloud', packages: { pip: ['numpy'] } } }],
+      /^config\.packages\.pip: .*not supported yet/,
+    ],
     ['self-hosted', () => ['/v1/environments', { name: 'x', config: { type: 'self_hosted' } }], /^config.*not supported yet/],
-    ['a host with a scheme', () => ['/v1/environments', { name: 'x', config: { type: 'cloud', networking: { type: 'limited', allowed_hosts: ['https://x'] } } }], /^config\.networking\.allowed_hosts\.0: /],
-    ['announced agent_id', () => ['/v1/sessions', { agent_id: agentId, environment_id: environmentId }], /agent_id: unknown field; .*"agent":"agent_…"/],
+    [
+      'a host with a scheme',
+      () => ['/v1/environments', { name: 'x', config: { type: 'cloud', networking: { type: 'limited', allowed_hosts: ['https://x'] } } }],
+      /^config\.networking\.allowed_hosts\.0: /,
+    ],
+    [
+      'announced agent_id',
+      () => ['/v1/sessions', { agent_id: agentId, environment_id: environmentId }],
+      /agent_id: unknown field; .*"agent":"agent_…"/,
+    ],
     ['a wrong agent', () => ['/v1/sessions', { agent: 5, environment_id: environmentId }], /^agent: must be string or object/],
-    ['overrides', () => ['/v1/sessions', { agent: { type: 'agent_with_overrides', id: agentId }, environment_id: environmentId }], /^agent.*not supported yet/],
-    ['resources', () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, resources: [{ type: 'file', file_id: 'f' }] }], /^resources: .*not supported yet/],
-    ['a budget', () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, budget: { type: 'limit' } }], /^budget: .*not supported yet/],
-    ['bad initial events', () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, initial_events: [{ type: 'user.interrupt' }] }], /^initial_events\.0/],
+    [
+      'overrides',
+      () => ['/v1/sessions', { agent: { type: 'agent_with_overrides', id: agentId }, environment_id: environmentId }],
+      /^agent.*not supported yet/,
+    ],
+    [
+      'resources',
+      () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, resources: [{ type: 'file', file_id: 'f' }] }],
+      /^resources: .*not supported yet/,
+    ],
+    [
+      'a budget',
+      () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, budget: { type: 'limit' } }],
+      /^budget: .*not supported yet/,
+    ],
+    [
+      'bad initial events',
+      () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, initial_events: [{ type: 'user.interrupt' }] }],
+      /^initial_events\.0/,
+    ],
     ['vault_ids in an update', () => [`/v1/sessions/${sessionId}`, { vault_ids: [] }], /^vault_ids: /],
     ['no events', () => [`/v1/sessions/${sessionId}/events`, { events: [] }], /^events: /],
-    ['an announced event type', () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user', content: 'hi' }] }], /^events\.0.*user\.message/],
-    ['content as text', () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.message', content: 'hi' }] }], /^events\.0\.content: expected array/],
-    ['an image', () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.message', content: [{ type: 'image' }] }] }], /^events\.0\.content\.0.*only text/],
-    ['a later event kind', () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.tool_confirmation' }] }], /^events\.0.*not supported yet/],
-    ['a message outside of events', () => [`/v1/sessions/${sessionId}/events`, { message: 'hi' }], /events: required.*message: unknown field; .*user\.message/],
-    ['a thousand and one events', () => [`/v1/sessions/${sessionId}/events`, { events: Array.from({ length: 1001 }, () => ({ type: 'user.interrupt' })) }], /^events: /],
+    [
+      'an announced event type',
+      () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user', content: 'hi' }] }],
+      /^events\.0.*user\.message/,
+    ],
+    [
+      'content as text',
+      () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.message', content: 'hi' }] }],
+      /^events\.0\.content: expected array/,
+    ],
+    [
+      'an image',
+      () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.message', content: [{ type: 'image' }] }] }],
+      /^events\.0\.content\.0.*only text/,
+    ],
+    [
+      'a later event kind',
+      () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.tool_confirmation' }] }],
+      /^events\.0.*not supported yet/,
+    ],
+    [
+      'a message outside of events',
+      () => [`/v1/sessions/${sessionId}/events`, { message: 'hi' }],
+      /events: required.*message: unknown field; .*user\.message/,
+    ],
+    [
+      'a thousand and one events',
+      () => [`/v1/sessions/${sessionId}/events`, { events: Array.from({ length: 1001 }, () => ({ type: 'user.interrupt' })) }],
+      /^events: /,
+    ],
   ];
   test.each(cases)('with %s is refused with field and remedy and stores nothing', async (_name, request, message) => {
     const [path, body] = request();
@@ -239,7 +335,10 @@ describe('a query', () => {
     ['/v1/sessions/SESSION/events?types[]=session.deleted', /^types\[\]: /],
     ['/v1/sessions/SESSION/events?page=garbage', /^page: /],
     ['/v1/sessions/SESSION/events/stream?event_deltas[]=agent.tool_use', /^event_deltas\[\]: /],
-    [`/v1/sessions/SESSION/events/stream?${Array.from({ length: 101 }, () => 'event_deltas[]=agent.message').join('&')}`, /^event_deltas\[\]: at most 100/],
+    [
+      `/v1/sessions/SESSION/events/stream?${Array.from({ length: 101 }, () => 'event_deltas[]=agent.message').join('&')}`,
+      /^event_deltas\[\]: at most 100/,
+    ],
     ['/v1/sessions/SESSION/events/stream?after=sevt_0000000nothing', /^after: /],
     ['/v1/sessions/SESSION/events/stream?after=nonsense', /^after: /],
     ['/v1/sessions/SESSION/threads?page=x', /^page: /],
@@ -285,7 +384,10 @@ describe('what is no HTTP', () => {
       const answer = await raw(text);
       expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
       expect(answer).toMatch(/\r\nrequest-id: req_/);
-      expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))).toMatchObject({ type: 'error', error: { type: 'invalid_request_error' } });
+      expect(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))).toMatchObject({
+        type: 'error',
+        error: { type: 'invalid_request_error' },
+      });
     }
   });
 

@@ -90,7 +90,10 @@ describe('environments', () => {
     expect((await all(client.beta.environments.list())).map(({ id }) => id)).toContain(environment.id);
     expect((await client.beta.environments.archive(environment.id)).archived_at).toBeTruthy();
     expect((await all(client.beta.environments.list())).map(({ id }) => id)).not.toContain(environment.id);
-    await expect(client.beta.environments.update(environment.id, { name: 'x' })).rejects.toMatchObject({ status: 400, errorCode: 'environment_archived' });
+    await expect(client.beta.environments.update(environment.id, { name: 'x' })).rejects.toMatchObject({
+      status: 400,
+      errorCode: 'environment_archived',
+    });
     expect(await client.beta.environments.delete(environment.id)).toEqual({ id: environment.id, type: 'environment_deleted' });
     await expect(client.beta.environments.retrieve(environment.id)).rejects.toThrow(Anthropic.NotFoundError);
   });
@@ -145,7 +148,10 @@ describe('API keys', () => {
     expect(JSON.stringify((await call('GET', '', gateway.operatorKey)).body)).not.toContain(key);
     expect(await call('DELETE', `/${id}`, gateway.operatorKey)).toEqual({ status: 200, body: { id, type: 'api_key_deleted' } });
     await expect(other.beta.agents.list()).rejects.toThrow(Anthropic.AuthenticationError);
-    const shown = (await call('GET', '?include_revoked=true', gateway.operatorKey)).body['data'] as { id: string; revoked_at: string | null }[];
+    const shown = (await call('GET', '?include_revoked=true', gateway.operatorKey)).body['data'] as {
+      id: string;
+      revoked_at: string | null;
+    }[];
     expect(shown.find((item) => item.id === id)?.revoked_at).toBeTruthy();
   });
 
@@ -155,10 +161,17 @@ describe('API keys', () => {
     await other.beta.agents.list();
     const identity = await gateway.apiKeys.authenticate(key);
     await gateway.apiKeys.revoke('wrkspc_test', identity?.id ?? '');
-    await until(() => other.beta.agents.list().then(() => false, (error: Error) => error instanceof Anthropic.AuthenticationError), {
-      what: 'the revoked key is refused',
-      timeoutMs: 5_000,
-    });
+    await until(
+      () =>
+        other.beta.agents.list().then(
+          () => false,
+          (error: Error) => error instanceof Anthropic.AuthenticationError,
+        ),
+      {
+        what: 'the revoked key is refused',
+        timeoutMs: 5_000,
+      },
+    );
   });
 
   test('cannot be touched without the operator scope', async () => {

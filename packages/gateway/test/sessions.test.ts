@@ -27,7 +27,12 @@ describe('creating a session', () => {
   test('starts idle with a copy of the agent, an empty log, and no work', async () => {
     const agent = await gateway.agent({ metadata: { team: 'a' }, system: 'be brief' });
     const environment = await gateway.environment();
-    const session = await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id, title: 't', metadata: { k: 'v' } });
+    const session = await client.beta.sessions.create({
+      agent: agent.id,
+      environment_id: environment.id,
+      title: 't',
+      metadata: { k: 'v' },
+    });
     const { metadata: _m, created_at: _c, updated_at: _u, archived_at: _a, ...copy } = agent;
     expect(session).toMatchObject({
       type: 'session',
@@ -70,7 +75,10 @@ describe('creating a session', () => {
     const agent = await gateway.agent();
     await client.beta.agents.update(agent.id, { name: 'second' });
     const environment = await gateway.environment();
-    const pinned = await client.beta.sessions.create({ agent: { type: 'agent', id: agent.id, version: 1 }, environment_id: environment.id });
+    const pinned = await client.beta.sessions.create({
+      agent: { type: 'agent', id: agent.id, version: 1 },
+      environment_id: environment.id,
+    });
     expect(pinned.agent).toMatchObject({ version: 1, name: 'worker' });
     const newest = await client.beta.sessions.create({ agent: { type: 'agent', id: agent.id }, environment_id: environment.id });
     expect(newest.agent).toMatchObject({ version: 2, name: 'second' });
@@ -82,7 +90,8 @@ describe('creating a session', () => {
     const goneAgent = await client.beta.agents.archive((await gateway.agent()).id);
     const goneEnvironment = await client.beta.environments.archive((await gateway.environment()).id);
     const before = await contents(gateway);
-    const create = (a: string | Anthropic.Beta.SessionCreateParams['agent'], e: string) => client.beta.sessions.create({ agent: a, environment_id: e });
+    const create = (a: string | Anthropic.Beta.SessionCreateParams['agent'], e: string) =>
+      client.beta.sessions.create({ agent: a, environment_id: e });
     await expect(create('agent_nobody', environment.id)).rejects.toThrow(Anthropic.NotFoundError);
     await expect(create('not an id', environment.id)).rejects.toThrow(Anthropic.NotFoundError);
     await expect(create({ type: 'agent', id: agent.id, version: 7 }, environment.id)).rejects.toThrow(Anthropic.NotFoundError);
@@ -211,7 +220,10 @@ describe('sending events', () => {
   test('stores a batch whole and in order, answers it with ids, and wakes a worker', async () => {
     const session = await gateway.session();
     const { data } = await client.beta.sessions.events.send(session.id, { events: [message('one'), message('two')] });
-    expect(data).toMatchObject([{ ...message('one'), processed_at: null }, { ...message('two'), processed_at: null }]);
+    expect(data).toMatchObject([
+      { ...message('one'), processed_at: null },
+      { ...message('two'), processed_at: null },
+    ]);
     const listed = await all(client.beta.sessions.events.list(session.id));
     expect(listed).toEqual(data);
     expect((await client.beta.sessions.retrieve(session.id)).status).toBe('running');
@@ -221,7 +233,9 @@ describe('sending events', () => {
   test('refuses a batch whole when one event is wrong', async () => {
     const session = await gateway.session();
     const before = await contents(gateway);
-    const response = await gateway.post(`/v1/sessions/${session.id}/events`, { events: [message('fine'), { type: 'user.message', content: [] }] });
+    const response = await gateway.post(`/v1/sessions/${session.id}/events`, {
+      events: [message('fine'), { type: 'user.message', content: [] }],
+    });
     expect(response.status).toBe(400);
     expect(((await response.json()) as { error: { message: string } }).error.message).toMatch(/^events\.1\.content: /);
     expect(await contents(gateway)).toEqual(before);
@@ -261,11 +275,15 @@ describe('sending events', () => {
   test('an interrupt may name the primary thread and no other', async () => {
     const session = await gateway.session();
     const [thread] = await all(client.beta.sessions.threads.list(session.id));
-    const sent = await client.beta.sessions.events.send(session.id, { events: [{ type: 'user.interrupt', session_thread_id: thread?.id ?? '' }] });
+    const sent = await client.beta.sessions.events.send(session.id, {
+      events: [{ type: 'user.interrupt', session_thread_id: thread?.id ?? '' }],
+    });
     expect(sent.data).toMatchObject([{ type: 'user.interrupt', session_thread_id: thread?.id }]);
     const other = await gateway.session();
     await expect(
-      client.beta.sessions.events.send(other.id, { events: [message('x'), { type: 'user.interrupt', session_thread_id: thread?.id ?? '' }] }),
+      client.beta.sessions.events.send(other.id, {
+        events: [message('x'), { type: 'user.interrupt', session_thread_id: thread?.id ?? '' }],
+      }),
     ).rejects.toThrow(Anthropic.NotFoundError);
     expect(await all(client.beta.sessions.events.list(other.id))).toEqual([]);
   });
@@ -291,7 +309,9 @@ describe('listing events', () => {
       await gateway.turn(session.id);
     }
     const events = await all(client.beta.sessions.events.list(session.id));
-    expect(events.map(({ type }) => type)).toEqual(Array.from({ length: 3 }, () => ['user.message', 'agent.message', 'session.status_idle']).flat());
+    expect(events.map(({ type }) => type)).toEqual(
+      Array.from({ length: 3 }, () => ['user.message', 'agent.message', 'session.status_idle']).flat(),
+    );
     expect(await all(client.beta.sessions.events.list(session.id, { limit: 2 }))).toEqual(events);
     expect(await all(client.beta.sessions.events.list(session.id, { limit: 4, order: 'desc' }))).toEqual([...events].reverse());
     const messages = await all(client.beta.sessions.events.list(session.id, { limit: 1, types: ['agent.message', 'session.error'] }));
@@ -310,14 +330,18 @@ describe('threads', () => {
     const threads = await all(client.beta.sessions.threads.list(session.id));
     expect(threads).toMatchObject([{ type: 'session_thread', session_id: session.id, parent_thread_id: null, status: 'idle' }]);
     expect(threads[0]?.agent).not.toHaveProperty('multiagent');
-    expect(await client.beta.sessions.threads.retrieve(threads[0]?.id ?? '', { session_id: session.id })).toMatchObject({ id: threads[0]?.id });
+    expect(await client.beta.sessions.threads.retrieve(threads[0]?.id ?? '', { session_id: session.id })).toMatchObject({
+      id: threads[0]?.id,
+    });
     const statuses = async (wanted: 'running' | 'idle') => {
       const response = await gateway.fetch(`/v1/sessions/${session.id}/threads?statuses[]=${wanted}`);
       return ((await response.json()) as { data: unknown[] }).data.length;
     };
     expect([await statuses('running'), await statuses('idle')]).toEqual([0, 1]);
     const other = await gateway.session();
-    await expect(client.beta.sessions.threads.retrieve(threads[0]?.id ?? '', { session_id: other.id })).rejects.toThrow(Anthropic.NotFoundError);
+    await expect(client.beta.sessions.threads.retrieve(threads[0]?.id ?? '', { session_id: other.id })).rejects.toThrow(
+      Anthropic.NotFoundError,
+    );
     await expect(client.beta.sessions.threads.events.list('sthr_none', { session_id: other.id })).rejects.toThrow(Anthropic.NotFoundError);
   });
 });

@@ -23,11 +23,14 @@ export const BASH_OUTPUT_MAX_BYTES = 100 * 1024;
 /** Reading the FIFO empty stops here, for the case that a background job fills it as fast as it is read; the largest pipe Linux allows. */
 const DRAIN_MAX_BYTES = 1024 * 1024;
 
+/** The highest. Anybody may raise it; what the hand itself got from its pool is lower. */
+const OOM_SCORE_ADJUSTMENT = 1000;
+
 export interface ShellOptions {
   cwd: string;
   env: Record<string, string>;
-  /** Where the FIFO is made; it is unlinked as soon as both ends are open. */
-  tmp: string;
+  /** Where the FIFO is made, a directory that tools do not fill up; it is unlinked as soon as both ends are open. */
+  fifoDirectory: string;
 }
 
 /** How a command ended. `exited`: the shell itself ended, by `exit`, by `exec` or by a signal, and is of no more use. */
@@ -50,11 +53,11 @@ export interface Shell {
   kill(): void;
 }
 
-function openFifo(tmp: string): { readFd: number; writeFd: number } {
-  const directory = mkdtempSync(join(tmp, '.hand-'));
+function openFifo({ fifoDirectory, env }: ShellOptions): { readFd: number; writeFd: number } {
+  const directory = mkdtempSync(join(fifoDirectory, '.hand-'));
   try {
     const path = join(directory, 'out');
-    execFileSync('mkfifo', ['-m', '600', path], { stdio: ['ignore', 'ignore', 'pipe'] });
+    execFileSync('mkfifo', ['-m', '600', path], { env, stdio: ['ignore', 'ignore', 'pipe'] });
     // The reader first and without blocking: a writer alone would wait for it.
     const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const writeFd = openSync(path, constants.O_WRONLY);
@@ -71,7 +74,7 @@ export function quoteForBash(text: string): string {
 
 /** Starts a shell. Throws when bash or mkfifo is missing or no process can be made. */
 export function startShell(options: ShellOptions): Promise<Shell> {
-  const { readFd, writeFd } = openFifo(options.tmp);
+  const { readFd, writeFd } = openFifo(options);
   let child: ChildProcess;
   try {
     // Descriptor 4 is the output. bash's own stderr goes nowhere: only what a command writes is output.
@@ -111,6 +114,9 @@ function wrapShell(child: ChildProcess, readFd: number): Shell {
   let alive = true;
   let running: Running | null = null;
   let controlText = '';
+
+  // When memory runs out, what a command started is killed before the hand is. Children inherit it.
+  commands.write(`builtin printf ${OOM_SCORE_ADJUSTMENT} >/proc/self/oom_score_adj\n`);
 
   function drain(): void {
     const chunk = Buffer.allocUnsafe(64 * 1024);

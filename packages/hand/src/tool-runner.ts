@@ -1,7 +1,7 @@
 /** Finds the tool, checks its input, runs it and turns whatever happens into an outcome: a call never throws. */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isSandboxTool, type SandboxTool, TOOL_INPUT, type ToolOutcome } from '@manyhands/contract';
 import { createBashTool } from './bash-tool.ts';
 import { createConfinement } from './confine.ts';
@@ -25,7 +25,7 @@ export interface ToolRunner {
 export function createToolRunner(settings: Pick<HandSettings, 'paths' | 'shellEnv'>): ToolRunner {
   const { paths, shellEnv } = settings;
   const confinement = createConfinement(paths);
-  const bash = createBashTool({ cwd: paths.workspace, env: shellEnv, tmp: paths.tmp });
+  const bash = createBashTool({ cwd: paths.workspace, env: shellEnv, fifoDirectory: dirname(paths.handSocket) });
   let spills = 0;
 
   function dispatch(tool: SandboxTool, raw: Record<string, unknown>, signal: AbortSignal): Promise<ToolOutcome> {

@@ -42,6 +42,10 @@ describe('a shell that lives from call to call', () => {
     expect(await bash('echo a > /dev/stdout; echo b | tee /dev/stderr')).toBe('a\nb\nb');
   });
 
+  test('when memory runs out, a command is killed before the hand', async () => {
+    expect(await bash('cat /proc/self/oom_score_adj')).toBe('1000');
+  });
+
   test('a command that reads its input gets the end at once', async () => {
     expect(await bash('cat; read line; echo "[$line] $?"')).toBe('[] 1');
   });

@@ -17,15 +17,11 @@ import type { z } from 'zod';
 import type { BoundSandbox } from './binding.ts';
 
 /** How long the pool may wait for the end of a call within one request, in milliseconds. */
-export const WAIT_MS = 2_000;
-/** What an answer may take beyond that; a request that takes longer is sent again. */
-const ANSWER_MS = 2_500;
-/** A start may carry a body that the pool fetches first. */
-const START_ANSWER_MS = 5_000;
-/** A cancel waits for the call's end. */
-const CANCEL_ANSWER_MS = 5_000;
-/** A lease of a cold sandbox, or of one with files to restore, takes longer: then it is asked for again, of the same pool. */
-const LEASE_ANSWER_MS = 5_000;
+const WAIT_MS = 2_000;
+/** What an answer may take beyond that, if the caller says nothing else; a request that takes longer is sent again. */
+export const DEFAULT_ANSWER_MS = 2_500;
+/** A start may carry a body that the pool fetches first, a cancel waits for the call's end, a lease may make and fill a sandbox. */
+const SLOW_ANSWER_FACTOR = 2;
 
 /** `not delivered`: the server said that nobody serves the subject. `unanswered`: it may have arrived. */
 export type Silence = { silence: 'not delivered' | 'unanswered' };
@@ -53,7 +49,8 @@ export interface SandboxClient {
 /** The NATS client's code for "no responders", the only failure of a request that proves that nobody got it. */
 const NO_RESPONDERS = '503';
 
-export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessionId: string): SandboxClient {
+export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessionId: string, answerMs = DEFAULT_ANSWER_MS): SandboxClient {
+  const slowAnswerMs = answerMs * SLOW_ANSWER_FACTOR;
   async function ask<T extends object>(subject: string, body: object, reply: z.ZodType<T>, timeoutMs: number): Promise<T | Silence> {
     try {
       return await messaging.request(subject, body, reply, timeoutMs);
@@ -66,14 +63,13 @@ export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessi
     ask(sandboxSubject(at.pool_id, at.sandbox_id, verb), { session_id: sessionId, generation: at.generation, ...body }, reply, timeoutMs);
 
   return {
-    lease: (poolId, request) =>
-      ask(poolId === null ? SANDBOX_SUBJECT.lease : poolLeaseSubject(poolId), request, LeaseReply, LEASE_ANSWER_MS),
-    start: (at, key, tool, body) => askSandbox(at, 'start', { key, tool, ...body }, CallReply, START_ANSWER_MS),
-    wait: (at, key) => askSandbox(at, 'wait', { key, wait_ms: WAIT_MS }, CallReply, WAIT_MS + ANSWER_MS),
-    cancel: (at, key) => askSandbox(at, 'cancel', { key }, CallReply, CANCEL_ANSWER_MS),
-    ack: (at, keys) => askSandbox(at, 'ack', { keys }, DoneReply, ANSWER_MS),
-    park: (at, snapshotKey) => askSandbox(at, 'park', { snapshot_key: snapshotKey }, DoneReply, ANSWER_MS),
-    release: (at) => askSandbox(at, 'release', {}, DoneReply, ANSWER_MS),
+    lease: (poolId, request) => ask(poolId === null ? SANDBOX_SUBJECT.lease : poolLeaseSubject(poolId), request, LeaseReply, slowAnswerMs),
+    start: (at, key, tool, body) => askSandbox(at, 'start', { key, tool, ...body }, CallReply, slowAnswerMs),
+    wait: (at, key) => askSandbox(at, 'wait', { key, wait_ms: WAIT_MS }, CallReply, WAIT_MS + answerMs),
+    cancel: (at, key) => askSandbox(at, 'cancel', { key }, CallReply, slowAnswerMs),
+    ack: (at, keys) => askSandbox(at, 'ack', { keys }, DoneReply, answerMs),
+    park: (at, snapshotKey) => askSandbox(at, 'park', { snapshot_key: snapshotKey }, DoneReply, answerMs),
+    release: (at) => askSandbox(at, 'release', {}, DoneReply, answerMs),
   };
 }
 

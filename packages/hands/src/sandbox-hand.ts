@@ -43,6 +43,8 @@ export interface SandboxHandOptions {
   hinted?: Promise<string | null>;
   /** A pool that did not answer for so long is taken for dead. 30 s. */
   poolSilenceLimitMs?: number;
+  /** How long one answer may take before the request is sent again; twice that for what takes longer. 2.5 s. */
+  answerTimeoutMs?: number;
   /** How long a call waits for a free sandbox. 5 minutes. */
   leaseLimitMs?: number;
   onWaiting?: (wait: LeaseWait) => void;
@@ -72,7 +74,7 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
   const { messaging, clock, log, workspaceId, sessionId } = options;
   const poolSilenceLimitMs = options.poolSilenceLimitMs ?? 30_000;
   const leaseLimitMs = options.leaseLimitMs ?? 300_000;
-  const client = createSandboxClient(messaging, sessionId);
+  const client = createSandboxClient(messaging, sessionId, options.answerTimeoutMs);
   let binding = options.binding;
   let hinted = options.hinted;
   /** One lease for all calls that wait for it; given up when none does any more. */

@@ -83,7 +83,13 @@ async function attempt(recipe, port) {
   const output = openSync(logFile, 'a', 0o600);
   const { command, args, env, input } = recipe.command(port);
   const logStart = readFileSync(logFile).length;
-  const child = spawnTied(command, args, { cwd: recipe.dir, env: { ...process.env, ...env }, stdio: ['pipe', output, output] });
+  // In a process group of its own: a Ctrl-C at the terminal must not end it before those who still write to it.
+  const child = spawnTied(command, args, {
+    cwd: recipe.dir,
+    env: { ...process.env, ...env },
+    stdio: ['pipe', output, output],
+    detached: true,
+  });
   closeSync(output);
   child.stdin?.on('error', () => {}); // It ended before it read its configuration: its log says why.
   child.stdin?.end(input);

@@ -30,7 +30,9 @@ export interface HeldSandboxDeps {
   /** How long a lease lasts without any use. */
   leaseTtlMs: number;
   /** Removes the sandbox and everything about it; called once. */
-  onEnd: (held: HeldSandbox, reason: string) => Promise<void>;
+  onEnd: (held: HeldSandbox, reason: EndReason) => Promise<void>;
+  /** Told when it was parked or un-parked. */
+  onParked: () => void;
 }
 
 export type EndReason = 'released' | 'let go' | 'superseded' | 'lost' | 'shut down';
@@ -38,6 +40,14 @@ export type HeldSandbox = ReturnType<typeof createHeldSandbox>;
 
 export function failure(code: SandboxFailure['error']['code'], message: string): SandboxFailure {
   return { ok: false, error: { code, message } };
+}
+
+/**
+ * The answer to a request that comes too late and did nothing. A death is told as such, since files were lost with it; a sandbox that was saved
+ * or given up is simply not there any more.
+ */
+export function over(reason: EndReason): SandboxFailure {
+  return reason === 'lost' ? failure('sandbox_lost', 'the sandbox died') : failure('unknown_sandbox', `the sandbox is gone: ${reason}`);
 }
 
 export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord, deps: HeldSandboxDeps) {
@@ -70,7 +80,9 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     const expiresAtMs = lastUseMs + leaseTtlMs;
     if (lease.state === 'parked') {
       log.info({ sandbox_id: directory.id, session_id: lease.session_id }, 'sandbox un-parked');
-      await save({ state: 'leased', parked_at_ms: null, expires_at_ms: expiresAtMs });
+      const saved = save({ state: 'leased', parked_at_ms: null, expires_at_ms: expiresAtMs });
+      deps.onParked();
+      await saved;
     } else if (expiresAtMs - lease.expires_at_ms > leaseTtlMs * EXPIRY_SLACK) await save({ expires_at_ms: expiresAtMs });
   }
 
@@ -86,7 +98,7 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
 
   /** Runs a command of the session; every failure becomes an answer, a hand that is only slow becomes none. */
   async function command(request: HandCommand, waitMs = 0): Promise<HandAnswer | SandboxFailure> {
-    if (endReason) return failure('sandbox_lost', `the sandbox is gone: ${endReason}`);
+    if (endReason) return over(endReason);
     active++;
     try {
       await use();
@@ -198,9 +210,11 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     },
     /** Safe to repeat; the grace time runs from the first. */
     async park(snapshotKey: string) {
-      if (endReason) return failure('sandbox_lost', `the sandbox is gone: ${endReason}`);
-      if (lease.state !== 'parked' || lease.snapshot_key !== snapshotKey)
+      if (endReason) return over(endReason);
+      if (lease.state !== 'parked' || lease.snapshot_key !== snapshotKey) {
         await save({ state: 'parked', parked_at_ms: lease.parked_at_ms ?? clock.now(), snapshot_key: snapshotKey });
+        deps.onParked();
+      }
       return { ok: true } as const;
     },
     /** Called now and then: lets go of what was parked or unused for long enough. */

@@ -25,7 +25,7 @@ import {
   WaitRequest,
 } from '@manyhands/contract';
 import type { z } from 'zod';
-import { failure, type HeldSandbox } from './held-sandbox.ts';
+import { failure, type HeldSandbox, over } from './held-sandbox.ts';
 import type { SandboxPool } from './sandbox-pool.ts';
 
 /** Ids become file names and parts of blob keys. */
@@ -91,9 +91,7 @@ export function servePool({ messaging, pool, blobs, log }: PoolServiceDeps): Poo
 
   function gone(sandboxId: string): SandboxFailure {
     const reason = pool.endOf(sandboxId);
-    return reason === 'lost'
-      ? failure('sandbox_lost', 'the sandbox died')
-      : failure('unknown_sandbox', reason ? `the sandbox is gone: ${reason}` : 'this pool has no such sandbox');
+    return reason ? over(reason) : failure('unknown_sandbox', 'this pool has no such sandbox');
   }
 
   const VERBS: Record<SandboxVerb, (held: HeldSandbox, body: unknown) => Promise<unknown>> = {

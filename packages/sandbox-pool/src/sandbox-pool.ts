@@ -20,8 +20,10 @@ import { sandboxDirectory } from './sandbox-directory.ts';
 import { createSandboxStock } from './sandbox-stock.ts';
 import { restoreSnapshot } from './workspace-snapshot.ts';
 
-const TICK_MS = 5_000;
-const SWEEP_EVERY_TICKS = 12;
+/** Housekeeping is as fine as the grace time asks for. */
+const TICK_MAX_MS = 5_000;
+const TICK_MIN_MS = 100;
+const SWEEP_EVERY_MS = 60_000;
 /** Ended sandboxes are remembered so that their late callers hear what happened. */
 const REMEMBERED_ENDS = 1_000;
 /** What a shut-down may spend on snapshots, of the 25 s it has. */
@@ -81,15 +83,16 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
       graceMs: options.graceMs,
       leaseTtlMs: options.leaseTtlMs,
       onEnd: dispose,
+      onParked: onChange,
     });
     byId.set(sandbox.directory.id, held);
     bySession.set(lease.session_id, held);
     return held;
   }
 
-  async function dispose(held: HeldSandbox, reason: string): Promise<void> {
+  async function dispose(held: HeldSandbox, reason: EndReason): Promise<void> {
     const { directory, lease } = held;
-    remember(directory.id, reason as EndReason);
+    remember(directory.id, reason);
     // First of all: this generation is over, whatever happens next.
     await ended.note(lease.session_id, lease.generation);
     if (bySession.get(lease.session_id) === held) bySession.delete(lease.session_id);
@@ -209,23 +212,27 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
   await ended.sweep();
   stock.fill();
 
-  let ticks = 0;
+  let sweptAtMs = clock.now();
   let ticking = false;
-  const timer = setInterval(() => {
-    if (ticking) return;
-    ticking = true;
-    void (async () => {
-      await Promise.allSettled([...byId.values()].map((held) => held.tick()));
-      if (++ticks % SWEEP_EVERY_TICKS === 0) {
-        await reaper.sweep();
-        await ended.sweep();
-      }
-    })()
-      .catch((error: unknown) => log.error({ err: error }, 'housekeeping failed'))
-      .finally(() => {
-        ticking = false;
-      });
-  }, options.tickMs ?? TICK_MS);
+  const timer = setInterval(
+    () => {
+      if (ticking) return;
+      ticking = true;
+      void (async () => {
+        await Promise.allSettled([...byId.values()].map((held) => held.tick()));
+        if (clock.now() - sweptAtMs >= SWEEP_EVERY_MS) {
+          sweptAtMs = clock.now();
+          await reaper.sweep();
+          await ended.sweep();
+        }
+      })()
+        .catch((error: unknown) => log.error({ err: error }, 'housekeeping failed'))
+        .finally(() => {
+          ticking = false;
+        });
+    },
+    options.tickMs ?? Math.min(TICK_MAX_MS, Math.max(TICK_MIN_MS, options.graceMs / 4)),
+  );
 
   return {
     poolId,

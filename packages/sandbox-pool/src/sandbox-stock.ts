@@ -50,6 +50,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
   const making = new Set<string>();
   const waiters: Waiter[] = [];
   const creations = new Set<Promise<void>>();
+  const discards = new Set<Promise<void>>();
   /** Creations under way or waiting for their turn. */
   let planned = 0;
   let running = 0;
@@ -149,11 +150,18 @@ export function createSandboxStock(deps: SandboxStockDeps) {
     void discard(sandbox);
   }
 
-  async function discard(sandbox: RunningSandbox): Promise<void> {
+  function discard(sandbox: RunningSandbox): Promise<void> {
     sandbox.channel.close('not needed');
     // What is left of it is found by the reaper.
-    await driver.destroy(sandbox.directory).catch((error: unknown) => log.error({ err: error }, 'sandbox was not destroyed'));
-    gone(sandbox.directory.id);
+    const discarding = driver
+      .destroy(sandbox.directory)
+      .catch((error: unknown) => log.error({ err: error }, 'sandbox was not destroyed'))
+      .finally(() => {
+        discards.delete(discarding);
+        gone(sandbox.directory.id);
+      });
+    discards.add(discarding);
+    return discarding;
   }
 
   function unreserve(sessionId: string): RunningSandbox | null {
@@ -244,6 +252,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
       await Promise.allSettled(creations);
       const rest = [...warm.splice(0), ...[...reserved.keys()].flatMap((sessionId) => unreserve(sessionId) ?? [])];
       await Promise.all(rest.map(discard));
+      await Promise.all(discards);
     },
   };
 }

@@ -65,9 +65,13 @@ export async function bubblewrapHost(): Promise<DriverUnderTest> {
       const child = spawn(process.execPath, [MAKER, JSON.stringify({ ...options, id, limits, key, command })], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
-      await once(child.stdout, 'data');
+      await Promise.race([
+        once(child.stdout, 'data'),
+        once(child, 'exit').then(() => Promise.reject(new Error('the process that makes the sandbox ended'))),
+      ]);
+      const exit = once(child, 'exit');
       child.kill('SIGKILL');
-      await once(child, 'exit');
+      await exit;
     },
     async killFromOutside(id) {
       const information = readFileSync(path.join(sandboxDirectory(poolRoot, id).driver, 'information'), 'utf8');

@@ -24,6 +24,7 @@ async function holding(hand: ScriptedHand, change: { graceMs?: number; leaseTtlM
   const held = createHeldSandbox(hand.sandbox, LEASE, {
     ...{ blobs, clock: systemClock, log: silentLogger, graceMs: 60_000, leaseTtlMs: 60_000, ...change },
     onEnd: async (_held, reason) => void ends.push(reason),
+    onParked: () => {},
   });
   return { held, blobs, ends };
 }

@@ -299,7 +299,7 @@ describe('egress', () => {
 
 describe('the end of a pool', () => {
   test('saves what sessions have and leaves nothing', async () => {
-    const host = await startPoolHost(nats, { warm: 2 });
+    await using host = await startPoolHost(nats, { warm: 2 });
     const given = await host.client.leased('sesn_saved');
     await host.client.bash(given, 'echo saved > file.txt; (setsid sleep 600 >/dev/null 2>&1 &)');
     const { poolRoot } = host;
@@ -309,6 +309,5 @@ describe('the end of a pool', () => {
     expect(
       await host.blobs.open(defaultSnapshotKey('wrkspc_a', 'sesn_saved')).then((blob) => blob?.stream.destroy() && blob.bytes),
     ).toBeGreaterThan(0);
-    await host[Symbol.asyncDispose]();
   });
 });

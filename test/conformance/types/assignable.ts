@@ -22,11 +22,6 @@ export type FieldGaps<From, To> = {
   [K in keyof From]-?: K extends keyof To ? (Assignable<From[K], To[K]> extends true ? never : K) : K;
 }[keyof From];
 
-/** The fields that To needs and From does not have. */
-export type MissingFields<From, To> = {
-  [K in keyof To]-?: K extends keyof From ? never : Record<never, never> extends Pick<To, K> ? never : K;
-}[keyof To];
-
 /** What the SDK's methods take beside the body: headers and, for some, path parameters. */
 export type Body<Params, Beside extends PropertyKey = never> = Omit<Params, 'betas' | 'workspace_id' | Beside>;
 

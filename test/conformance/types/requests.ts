@@ -1,49 +1,188 @@
-import type * as A from '@anthropic-ai/sdk/resources/beta/agents/agents';
+/**
+ * What clients may send, both ways. What the SDK's types can say and we refuse is owned with a sample, and `types.test.ts` proves that the
+ * sample is refused. What we accept beyond the SDK's types is owned too.
+ */
 import type {
-  BetaManagedAgentsAgent,
-  BetaManagedAgentsAgentToolset20260401,
-  BetaManagedAgentsModelConfig,
+  AgentCreateParams,
+  AgentUpdateParams,
+  BetaManagedAgentsAgentToolConfigParams,
+  BetaManagedAgentsAgentToolset20260401Params,
+  BetaManagedAgentsModelConfigParams,
 } from '@anthropic-ai/sdk/resources/beta/agents/agents';
-import type * as E from '@anthropic-ai/sdk/resources/beta/environments/environments';
-import type * as V from '@anthropic-ai/sdk/resources/beta/sessions/events';
-import type * as S from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
-import type * as C from '@manyhands/contract';
+import type {
+  BetaCloudConfigParams,
+  EnvironmentCreateParams,
+  EnvironmentUpdateParams,
+} from '@anthropic-ai/sdk/resources/beta/environments/environments';
+import type { BetaManagedAgentsEventParams } from '@anthropic-ai/sdk/resources/beta/sessions/events';
+import type { SessionCreateParams, SessionUpdateParams } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
+import type {
+  AgentCreate,
+  AgentToolsetIn,
+  AgentUpdate,
+  ClientEventIn,
+  EnvironmentConfigIn,
+  EnvironmentCreate,
+  EnvironmentUpdate,
+  ModelIn,
+  SessionCreate,
+  SessionUpdate,
+} from '@manyhands/contract';
 import type { z } from 'zod';
-import type { Body, FieldGaps, KindGaps, MissingFields, Sent } from './assignable.ts';
+import type { Assignable, Body, Expect, FieldGaps, KindGaps, Owned, Refused, Sent } from './assignable.ts';
 
-type In<T extends z.ZodType> = Sent<z.input<T>>;
-export const a1: `a1=${FieldGaps<Body<A.AgentCreateParams>, In<typeof C.AgentCreate>>}` = '' as string;
-export const a2: `a2=${FieldGaps<Body<A.AgentUpdateParams>, In<typeof C.AgentUpdate>>}` = '' as string;
-export const a3: `a3=${FieldGaps<Body<E.EnvironmentCreateParams>, In<typeof C.EnvironmentCreate>>}` = '' as string;
-export const a4: `a4=${FieldGaps<Body<E.EnvironmentUpdateParams>, In<typeof C.EnvironmentUpdate>>}` = '' as string;
-export const a5: `a5=${FieldGaps<Body<S.SessionCreateParams>, In<typeof C.SessionCreate>>}` = '' as string;
-export const a6: `a6=${FieldGaps<Body<S.SessionUpdateParams>, In<typeof C.SessionUpdate>>}` = '' as string;
-export const a7: `a7=${FieldGaps<Body<V.EventSendParams>, In<typeof C.EventsSend>>}` = '' as string;
-export const a8: `a8=${KindGaps<V.BetaManagedAgentsEventParams, In<typeof C.ClientEventIn>>}` = '' as string;
-export const b1: `b1=${FieldGaps<In<typeof C.AgentCreate>, Body<A.AgentCreateParams>>}` = '' as string;
-export const b2: `b2=${FieldGaps<In<typeof C.AgentUpdate>, Body<A.AgentUpdateParams>>}` = '' as string;
-export const b3: `b3=${FieldGaps<In<typeof C.EnvironmentCreate>, Body<E.EnvironmentCreateParams>>}` = '' as string;
-export const b4: `b4=${FieldGaps<In<typeof C.EnvironmentUpdate>, Body<E.EnvironmentUpdateParams>>}` = '' as string;
-export const b5: `b5=${FieldGaps<In<typeof C.SessionCreate>, Body<S.SessionCreateParams>>}` = '' as string;
-export const b6: `b6=${FieldGaps<In<typeof C.SessionUpdate>, Body<S.SessionUpdateParams>>}` = '' as string;
-export const b8: `b8=${KindGaps<In<typeof C.ClientEventIn>, V.BetaManagedAgentsEventParams>}` = '' as string;
-export const c1: `c1=${FieldGaps<A.BetaManagedAgentsAgentToolset20260401Params, In<typeof C.AgentToolsetIn>>}` = '' as string;
-export const c2: `c2=${FieldGaps<In<typeof C.AgentToolsetIn>, A.BetaManagedAgentsAgentToolset20260401Params>}` = '' as string;
-export const c3: `c3=${KindGaps<V.BetaManagedAgentsSessionEvent, C.SessionEvent>}` = '' as string;
-export const c4: `c4=${KindGaps<C.SessionEvent, V.BetaManagedAgentsSessionEvent>}` = '' as string;
-export const c5: `c5=${KindGaps<C.PreviewEvent, V.BetaManagedAgentsStreamSessionEvents>}` = '' as string;
-export const c6: `c6=${KindGaps<V.BetaManagedAgentsStreamSessionEvents, C.SessionEvent | C.PreviewEvent>}` = '' as string;
-export const d1: `d1=${MissingFields<In<typeof C.AgentCreate>, Body<A.AgentCreateParams>>}` = '' as string;
-export const d2: A.BetaManagedAgentsAgentToolConfigParams['name'] = '' as string;
-type TC = NonNullable<In<typeof C.AgentToolsetIn>['configs']>[number];
-export const d3: {
-  [N in A.BetaManagedAgentsAgentToolConfigParams['name']]: `${N}.${string & FieldGaps<Extract<A.BetaManagedAgentsAgentToolConfigParams, { name: N }>, TC>}`;
-}[A.BetaManagedAgentsAgentToolConfigParams['name']] = '' as string;
-export const d5: `d5=${FieldGaps<A.BetaManagedAgentsModelConfigParams, Exclude<In<typeof C.ModelIn>, string>>}` = '' as string;
-export const d6: `d6=${FieldGaps<Exclude<In<typeof C.ModelIn>, string>, A.BetaManagedAgentsModelConfigParams>}` = '' as string;
-export const e1: `e1=${FieldGaps<BetaManagedAgentsAgent, C.Agent>}` = '' as string;
-export const e2: `e2=${FieldGaps<S.BetaManagedAgentsSession, C.Session>}` = '' as string;
-export const e3: `e3=${FieldGaps<S.BetaManagedAgentsSessionAgent, C.SessionAgent>}` = '' as string;
-export const e4: `e4=${FieldGaps<BetaManagedAgentsModelConfig, C.ModelConfig>}` = '' as string;
-export const e5: `e5=${FieldGaps<BetaManagedAgentsAgentToolset20260401, C.AgentToolset>}` = '' as string;
-export const e6: `e6=${FieldGaps<S.BetaManagedAgentsSessionUsage, C.SessionUsage>}` = '' as string;
+type In<Schema extends z.ZodType> = Sent<z.input<Schema>>;
+
+const SERVER = { type: 'url', name: 'docs', url: 'https://mcp.example.com' };
+const AGENT_ID = 'agent_1';
+
+const agentFields = {
+  execution_identity: {
+    why: 'sessions act under the service account only',
+    closedBy: 'execution identities',
+    sample: { type: 'aws_role', role_arn: 'arn:aws:iam::123456789012:role/x' },
+  },
+  mcp_servers: { why: 'no MCP connections', closedBy: 'MCP servers', sample: [SERVER] },
+  skills: { why: 'no skills', closedBy: 'skills', sample: [{ type: 'anthropic', skill_id: 'xlsx' }] },
+  multiagent: { why: 'one agent per session', closedBy: 'multi-agent sessions', sample: { type: 'multiagent_20261001' } },
+  model: { why: 'no regions, see MODEL_GAPS', closedBy: 'inference regions', sample: { id: 'claude-opus-4-8', inference_geo: 'eu' } },
+  tools: {
+    why: 'only the agent toolset, see TOOLSET_GAPS',
+    closedBy: 'custom tools; MCP servers',
+    sample: [{ type: 'custom', name: 'x', description: 'y', input_schema: { type: 'object' } }],
+  },
+} as const;
+export const AGENT_CREATE_GAPS = agentFields satisfies Record<FieldGaps<Body<AgentCreateParams>, In<typeof AgentCreate>>, Refused>;
+export const AGENT_UPDATE_GAPS = agentFields satisfies Record<FieldGaps<Body<AgentUpdateParams>, In<typeof AgentUpdate>>, Refused>;
+
+export const MODEL_GAPS = {
+  inference_geo: { why: 'requests go to the one configured upstream', closedBy: 'inference regions', sample: 'us' },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsModelConfigParams, Exclude<In<typeof ModelIn>, string>>, Refused>;
+
+export const TOOLSET_GAPS = {
+  default_config: {
+    why: 'only always_allow',
+    closedBy: 'permission policies',
+    sample: { permission_policy: { type: 'always_ask' } },
+  },
+  configs: {
+    why: 'see TOOL_CONFIG_GAPS',
+    closedBy: 'permission policies',
+    sample: [{ name: 'bash', permission_policy: { type: 'auto' } }],
+  },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsAgentToolset20260401Params, In<typeof AgentToolsetIn>>, Refused>;
+
+type ToolConfigIn = NonNullable<In<typeof AgentToolsetIn>['configs']>[number];
+type ToolConfigGaps = {
+  [N in BetaManagedAgentsAgentToolConfigParams['name']]: `${N}.${string & FieldGaps<Extract<BetaManagedAgentsAgentToolConfigParams, { name: N }>, ToolConfigIn>}`;
+}[BetaManagedAgentsAgentToolConfigParams['name']];
+const policy = { why: 'only always_allow', closedBy: 'permission policies', sample: { type: 'always_ask' } } as const satisfies Refused;
+const domains = { why: 'the web tools take no options', closedBy: 'web search', sample: ['example.com'] } as const satisfies Refused;
+export const TOOL_CONFIG_GAPS = {
+  'bash.permission_policy': policy,
+  'read.permission_policy': policy,
+  'write.permission_policy': policy,
+  'edit.permission_policy': policy,
+  'glob.permission_policy': policy,
+  'grep.permission_policy': policy,
+  'web_fetch.permission_policy': policy,
+  'web_search.permission_policy': policy,
+  'web_fetch.allowed_domains': domains,
+  'web_fetch.blocked_domains': domains,
+  'web_search.allowed_domains': domains,
+  'web_search.blocked_domains': domains,
+  'web_fetch.max_content_tokens': { ...domains, sample: 1000 },
+  'web_fetch.url_sources': { ...domains, sample: { user_input: 'all' } },
+  'web_search.user_location': { ...domains, sample: { type: 'approximate', country: 'DE' } },
+} as const satisfies Record<ToolConfigGaps, Refused>;
+
+const environmentFields = {
+  config: { why: 'only cloud environments', closedBy: 'self-hosted environments', sample: { type: 'self_hosted' } },
+  scope: { why: 'there are no accounts inside a workspace', closedBy: 'nothing planned', sample: 'account' },
+} as const;
+export const ENVIRONMENT_CREATE_GAPS = environmentFields satisfies Record<
+  FieldGaps<Body<EnvironmentCreateParams>, In<typeof EnvironmentCreate>>,
+  Refused
+>;
+export const ENVIRONMENT_UPDATE_GAPS = environmentFields satisfies Record<
+  FieldGaps<Body<EnvironmentUpdateParams>, In<typeof EnvironmentUpdate>>,
+  Refused
+>;
+
+export const SESSION_CREATE_GAPS = {
+  agent: { why: 'no overrides', closedBy: 'agent overrides', sample: { type: 'agent_with_overrides', id: AGENT_ID, system: 'x' } },
+  initial_events: {
+    why: 'only messages, with text only',
+    closedBy: 'outcomes; files',
+    sample: [{ type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } }],
+  },
+  resources: { why: 'no resources', closedBy: 'session resources', sample: [{ type: 'file', file_id: 'file_1' }] },
+  vault_ids: { why: 'no vaults', closedBy: 'vaults', sample: ['vlt_1'] },
+  budget: { why: 'no list prices', closedBy: 'budgets', sample: { type: 'limit', max_list_cost: { amount: '100', currency: 'USD' } } },
+} as const satisfies Record<FieldGaps<Body<SessionCreateParams>, In<typeof SessionCreate>>, Refused>;
+
+export const SESSION_UPDATE_GAPS = {
+  agent: { why: 'the agent of a session is fixed', closedBy: 'agent overrides', sample: { tools: [] } },
+  budget: { why: 'no list prices', closedBy: 'budgets', sample: { type: 'limit', max_list_cost: { amount: '100', currency: 'USD' } } },
+  vault_ids: { why: 'reserved: the contract refuses it always', closedBy: 'nothing: it is never accepted', sample: ['vlt_1'] },
+} as const satisfies Record<FieldGaps<Body<SessionUpdateParams>, In<typeof SessionUpdate>>, Refused>;
+
+const image = { type: 'image', source: { type: 'url', url: 'https://example.com/a.png' } } as const;
+export const EVENT_GAPS = {
+  'user.message': { why: 'only text blocks', closedBy: 'files', sample: { type: 'user.message', content: [image] } },
+  'user.tool_confirmation': {
+    why: 'no calls wait for a confirmation',
+    closedBy: 'permission policies',
+    sample: { type: 'user.tool_confirmation', tool_use_id: 'sevt_1', result: 'allow' },
+  },
+  'user.custom_tool_result': {
+    why: 'no custom tools',
+    closedBy: 'custom tools',
+    sample: { type: 'user.custom_tool_result', custom_tool_use_id: 'sevt_1', content: [] },
+  },
+  'user.tool_result': {
+    why: 'no self-hosted environments',
+    closedBy: 'self-hosted environments',
+    sample: { type: 'user.tool_result', tool_use_id: 'sevt_1', content: [] },
+  },
+  'user.define_outcome': {
+    why: 'no grader',
+    closedBy: 'outcomes',
+    sample: { type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } },
+  },
+  'system.message': {
+    why: 'no system turns in mid-conversation',
+    closedBy: 'system messages',
+    sample: { type: 'system.message', content: [{ type: 'text', text: 'x' }] },
+  },
+} as const satisfies Record<KindGaps<BetaManagedAgentsEventParams, In<typeof ClientEventIn>>, Refused>;
+
+/** What we accept, a client of the SDK can say. */
+export type WhatWeAccept = [
+  Expect<Assignable<In<typeof EnvironmentCreate>, Body<EnvironmentCreateParams>>>,
+  Expect<Assignable<In<typeof EnvironmentConfigIn>, BetaCloudConfigParams>>,
+  Expect<Assignable<In<typeof ClientEventIn>, BetaManagedAgentsEventParams>>,
+  Expect<Assignable<Exclude<In<typeof ModelIn>, string>, BetaManagedAgentsModelConfigParams>>,
+];
+const nothingMeansNothing = { why: 'null is read as left out', closedBy: 'nothing: old clients send it' } as const satisfies Owned;
+const configTypes = { why: 'that type equals name is checked, but not by the type', closedBy: 'nothing' } as const satisfies Owned;
+export const LENIENT = {
+  agent_create: { mcp_servers: nothingMeansNothing, skills: nothingMeansNothing, tools: configTypes } satisfies Record<
+    FieldGaps<In<typeof AgentCreate>, Body<AgentCreateParams>>,
+    Owned
+  >,
+  agent_update: { tools: configTypes } satisfies Record<FieldGaps<In<typeof AgentUpdate>, Body<AgentUpdateParams>>, Owned>,
+  environment_update: { metadata: nothingMeansNothing } satisfies Record<
+    FieldGaps<In<typeof EnvironmentUpdate>, Body<EnvironmentUpdateParams>>,
+    Owned
+  >,
+  session_create: { resources: nothingMeansNothing, vault_ids: nothingMeansNothing, budget: nothingMeansNothing } satisfies Record<
+    FieldGaps<In<typeof SessionCreate>, Body<SessionCreateParams>>,
+    Owned
+  >,
+  session_update: { agent: nothingMeansNothing } satisfies Record<FieldGaps<In<typeof SessionUpdate>, Body<SessionUpdateParams>>, Owned>,
+  toolset: { configs: configTypes } satisfies Record<
+    FieldGaps<In<typeof AgentToolsetIn>, BetaManagedAgentsAgentToolset20260401Params>,
+    Owned
+  >,
+};

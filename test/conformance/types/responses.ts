@@ -36,7 +36,7 @@ import type {
   ToolConfig,
   WireErrorBody,
 } from '@manyhands/contract';
-import type { Assignable, Expect, FieldGaps, MissingFields, Owned } from './assignable.ts';
+import type { Assignable, Expect, FieldGaps, Owned } from './assignable.ts';
 
 /** Whatever we answer, a program written for the SDK can read. No exceptions. */
 export type WhatWeAnswer = [
@@ -65,13 +65,91 @@ export type WhatWeAnswer = [
   Expect<Assignable<keyof BetaModelInfo, keyof ModelInfo>>,
 ];
 
-export const AGENT_ANSWERS = {} as const satisfies Record<FieldGaps<BetaManagedAgentsAgent, Agent>, Owned>;
-export const X = {} as const satisfies Record<FieldGaps<BetaManagedAgentsSession, Session>, Owned>;
-export const Y = {} as const satisfies Record<FieldGaps<BetaManagedAgentsSessionThread, SessionThread>, Owned>;
-export const Z = {} as const satisfies Record<FieldGaps<BetaEnvironment, Environment>, Owned>;
-export const V = {} as const satisfies Record<FieldGaps<BetaCloudConfig, CloudConfig>, Owned>;
-export const W = {} as const satisfies Record<FieldGaps<BetaModelInfo, ModelInfo>, Owned>;
-export const U = {} as const satisfies Record<FieldGaps<BetaManagedAgentsModelConfig, ModelConfig>, Owned>;
-export const T = {} as const satisfies Record<FieldGaps<BetaManagedAgentsAgentToolset20260401, AgentToolset>, Owned>;
-export const S = {} as const satisfies Record<FieldGaps<BetaManagedAgentsSessionUsage, SessionUsage>, Owned>;
-export type M = MissingFields<Agent, BetaManagedAgentsAgent>;
+/**
+ * What the hosted service may answer and we never do, yet: these fields are narrower here. A program written for our types would meet a
+ * surprise there, and each later feature widens one of them.
+ */
+const identities = { why: 'sessions act under the service account only', closedBy: 'execution identities' } as const satisfies Owned;
+const mcpServers = { why: 'always empty', closedBy: 'MCP servers' } as const satisfies Owned;
+const skills = { why: 'always empty', closedBy: 'skills' } as const satisfies Owned;
+const multiagent = { why: 'always null', closedBy: 'multi-agent sessions' } as const satisfies Owned;
+const model = {
+  why: 'effort is always told and inference_geo never, see MODEL_GAPS',
+  closedBy: 'inference regions',
+} as const satisfies Owned;
+const tools = { why: 'only the agent toolset, see TOOLSET_GAPS', closedBy: 'custom tools; MCP servers' } as const satisfies Owned;
+
+export const AGENT_GAPS = {
+  execution_identity: identities,
+  mcp_servers: mcpServers,
+  skills,
+  multiagent,
+  model,
+  tools,
+} as const satisfies Record<FieldGaps<BetaManagedAgentsAgent, Agent>, Owned>;
+
+export const SESSION_AGENT_GAPS = AGENT_GAPS satisfies Record<FieldGaps<BetaManagedAgentsSessionAgent, SessionAgent>, Owned>;
+
+export const MODEL_GAPS = {
+  effort: { why: 'optional there, always present here', closedBy: 'nothing: an answer may say more than it must' },
+  inference_geo: { why: 'never told', closedBy: 'inference regions' },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsModelConfig, ModelConfig>, Owned>;
+
+export const TOOLSET_GAPS = {
+  default_config: { why: 'the policy is always always_allow', closedBy: 'permission policies' },
+  configs: {
+    why: 'the policy is always always_allow; options of the web tools are never told',
+    closedBy: 'permission policies; web tools',
+  },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsAgentToolset20260401, AgentToolset>, Owned>;
+
+export const ENVIRONMENT_GAPS = {
+  config: { why: 'always a cloud configuration', closedBy: 'self-hosted environments' },
+  scope: { why: 'always "organization"', closedBy: 'nothing: there are no accounts inside a workspace' },
+} as const satisfies Record<FieldGaps<BetaEnvironment, Environment>, Owned>;
+
+export const CLOUD_CONFIG_GAPS = {
+  packages: { why: 'its type is optional there, always present here', closedBy: 'nothing: an answer may say more than it must' },
+} as const satisfies Record<FieldGaps<BetaCloudConfig, CloudConfig>, Owned>;
+
+export const SESSION_GAPS = {
+  agent: { why: 'see AGENT_GAPS', closedBy: 'the features named there' },
+  budget: { why: 'always null', closedBy: 'budgets' },
+  deployment_id: { why: 'always null', closedBy: 'deployments' },
+  outcome_evaluations: { why: 'always empty', closedBy: 'outcomes' },
+  resources: { why: 'always empty', closedBy: 'session resources' },
+  stats: { why: 'both numbers are optional there, always present here', closedBy: 'nothing: an answer may say more than it must' },
+  usage: { why: 'see USAGE_GAPS', closedBy: 'the features named there' },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsSession, Session>, Owned>;
+
+const always = {
+  why: 'optional there, always present here',
+  closedBy: 'nothing: an answer may say more than it must',
+} as const satisfies Owned;
+export const USAGE_GAPS = {
+  active_seconds: always,
+  cache_creation: always,
+  cache_read_input_tokens: always,
+  input_tokens: always,
+  output_tokens: always,
+  list_cost: { why: 'never told', closedBy: 'budgets' },
+  server_tool_use: { why: 'never told', closedBy: 'web search' },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsSessionUsage, SessionUsage>, Owned>;
+
+export const THREAD_GAPS = {
+  agent: { why: 'see AGENT_GAPS; no advisors and inline agents', closedBy: 'multi-agent sessions' },
+  parent_thread_id: { why: 'always null: a session has its primary thread only', closedBy: 'multi-agent sessions' },
+  workflow_run_id: { why: 'always null', closedBy: 'workflow runs' },
+  stats: { why: 'nullable there, always present here', closedBy: 'nothing: an answer may say more than it must' },
+  usage: { why: 'nullable there, always present here; see USAGE_GAPS', closedBy: 'the features named there' },
+} as const satisfies Record<FieldGaps<BetaManagedAgentsSessionThread, SessionThread>, Owned>;
+
+const unknownFact = { why: 'nothing is known about a model but its id', closedBy: 'a model table' } as const satisfies Owned;
+export const MODEL_INFO_GAPS = {
+  allowed_fallback_models: unknownFact,
+  capabilities: unknownFact,
+  deprecated_at: unknownFact,
+  lifecycle: unknownFact,
+  line: unknownFact,
+  retires_at: unknownFact,
+} as const satisfies Record<FieldGaps<BetaModelInfo, ModelInfo>, Owned>;

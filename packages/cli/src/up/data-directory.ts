@@ -73,7 +73,8 @@ export function loadApiKey(directory: DataDirectory, chosen: string | undefined)
   }
   const kept = readIfPresent(directory.apiKeyFile)?.trim();
   if (kept !== undefined) {
-    if (!CHOSEN_KEY.test(kept)) throw new UsageError(`${directory.apiKeyFile} does not hold an API key. Remove the file, and a new key is made.`);
+    if (!CHOSEN_KEY.test(kept))
+      throw new UsageError(`${directory.apiKeyFile} does not hold an API key. Remove the file, and a new key is made.`);
     return kept;
   }
   const key = KEY_PREFIX + randomCharacters(KEY_CHARACTERS);

@@ -54,9 +54,12 @@ async function resolveHost(host: string): Promise<{ address: string; family: 4 |
 function refusal(error: number, host: string, port: number): UsageError {
   const name = getSystemErrorName(error);
   if (name === 'EADDRINUSE')
-    return new UsageError(`--port: port ${port} on ${host} is in use by another program. End that program, or choose another port with --port N (0: any free one).`);
+    return new UsageError(
+      `--port: port ${port} on ${host} is in use by another program. End that program, or choose another port with --port N (0: any free one).`,
+    );
   if (name === 'EACCES') return new UsageError(`--port: this user may not use port ${port}. Choose one above 1023.`);
-  if (name === 'EADDRNOTAVAIL') return new UsageError(`--host: ${host} is not an address of this machine. Use one such as 127.0.0.1, 0.0.0.0 or ::1.`);
+  if (name === 'EADDRNOTAVAIL')
+    return new UsageError(`--host: ${host} is not an address of this machine. Use one such as 127.0.0.1, 0.0.0.0 or ::1.`);
   return new UsageError(`--host, --port: ${host} port ${port} cannot be used: ${name}.`);
 }
 

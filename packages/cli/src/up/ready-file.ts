@@ -1,6 +1,8 @@
 /** What tells scripts and `chat` about a running instance (DESIGN 8). Written by rename, readable by its owner only: it holds the API key. */
-import { rmSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { writeByRename } from '../durable-file.ts';
+import { UsageError } from '../usage-error.ts';
 import type { ProcessEntry } from './supervisor.ts';
 
 export interface ReadyFacts {
@@ -18,6 +20,18 @@ export function writeReadyFile(path: string, { url, api_key, console_url, proces
   const number = ({ name }: ProcessEntry) => Number(/\d+$/.exec(name)?.[0]);
   const sorted = processes.map(({ name, pid }) => ({ name, pid })).sort((a, b) => kind(a) - kind(b) || number(a) - number(b));
   writeByRename(path, `${JSON.stringify({ url, api_key, console_url, processes: sorted }, null, 2)}\n`);
+}
+
+/** Makes sure that it can be written later, and that there is none of an earlier run. */
+export function prepareReadyFile(path: string): void {
+  try {
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new Error('it is a directory');
+    mkdirSync(dirname(path), { recursive: true });
+    accessSync(dirname(path), constants.W_OK);
+    removeReadyFile(path);
+  } catch (error) {
+    throw new UsageError(`--ready-file: ${path} cannot be written: ${(error as Error).message}. Choose another path.`);
+  }
 }
 
 export function removeReadyFile(path: string): void {

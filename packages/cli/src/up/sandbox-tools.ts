@@ -1,5 +1,5 @@
 /** bubblewrap and ripgrep for the sandbox pool: found, or fetched; and whether bubblewrap may do its work on this machine. */
-import { diagnose, type Located, locate } from '@manyhands/infra';
+import { diagnose, type Finding, type Located, locate } from '@manyhands/infra';
 import { PlainError } from '../usage-error.ts';
 
 /** Throws with what to type when sandboxes cannot be had here. Returns variables for the pool. */
@@ -16,6 +16,7 @@ function libraryPath(...tools: readonly Located[]): Record<string, string> {
 
 /** What `doctor` says about sandboxes, for a pool that did not start; null when it finds nothing wrong. */
 export async function sandboxRemedy(dataDir: string): Promise<string | null> {
-  const finding = (await diagnose({ dataDir })).find(({ name }) => name === 'bubblewrap');
+  const findings: Finding[] = await diagnose({ dataDir });
+  const finding = findings.find(({ name }) => name === 'bubblewrap');
   return finding && !finding.ok ? `${finding.found}\n${finding.remedy ?? ''}`.trim() : null;
 }

@@ -23,9 +23,7 @@ export function redisServer(
 }
 
 export function natsServer(data: DataDirectory, { nats_password }: Secrets, log: (line: string) => void): Server {
-  return server('nats', data, data.nats, (port) =>
-    startNats({ dir: data.nats, user: NATS_USER, password: nats_password, log, ...port }),
-  );
+  return server('nats', data, data.nats, (port) => startNats({ dir: data.nats, user: NATS_USER, password: nats_password, log, ...port }));
 }
 
 function server(kind: string, data: DataDirectory, dir: string, start: (port: { port?: number }) => Promise<ServerHandle>): Server {

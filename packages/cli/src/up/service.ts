@@ -2,7 +2,7 @@
  * A service of ours as a child process. Readiness is a JSON line on descriptor 3; stdin is a pipe held open, whose end tells the child that
  * `up` is gone. Each has a process group of its own, so that Ctrl-C at the terminal reaches `up` alone and the end stays in order.
  */
-import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { spawnTied } from '@manyhands/infra';

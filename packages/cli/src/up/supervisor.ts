@@ -22,7 +22,7 @@ export interface SupervisorOptions {
   /** Where running processes are recorded for the next start. */
   processesFile: string;
   log: (line: string) => void;
-  /** Told after every change of pids. */
+  /** Told whenever all processes have a pid and one of these is new. */
   onChange: (processes: ProcessEntry[]) => void;
   stopDeadlineMs?: number;
 }
@@ -52,7 +52,7 @@ export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs 
       return identity ? [{ name, ...identity }] : [];
     });
     recordProcesses(processesFile, recorded);
-    onChange(running);
+    if (running.length === members.length && !stopping) onChange(running);
   }
 
   async function stopAll(): Promise<void> {

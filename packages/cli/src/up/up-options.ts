@@ -1,6 +1,5 @@
 /** The options of `up`, checked. Every refusal names the option and what it takes. */
-import { statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { UsageError } from '../usage-error.ts';
 
 export interface UpOptions {
@@ -49,7 +48,7 @@ export function parseUpOptions(raw: RawUpOptions, cwd: string): UpOptions {
     gateways: wholeNumber('--gateways', raw.gateways, 1, MAX_PROCESSES),
     workers: wholeNumber('--workers', raw.workers, 1, MAX_PROCESSES),
     fsync: oneOf('--fsync', raw.fsync, ['always', 'everysec']),
-    readyFile: raw.readyFile === undefined ? null : readyFilePath(resolve(cwd, raw.readyFile)),
+    readyFile: raw.readyFile === undefined ? null : resolve(cwd, raw.readyFile),
     logLevel: oneOf('--log-level', raw.logLevel, LOG_LEVELS),
   };
 }
@@ -65,12 +64,4 @@ function oneOf<const T extends string>(option: string, text: string, choices: re
   const choice = choices.find((each) => each === text);
   if (choice === undefined) throw new UsageError(`${option}: give one of ${choices.join(', ')}, not ${JSON.stringify(text)}.`);
   return choice;
-}
-
-function readyFilePath(path: string): string {
-  if (!statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory())
-    throw new UsageError(`--ready-file: ${dirname(path)} is not a directory. Make it first, or choose another path.`);
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    throw new UsageError(`--ready-file: ${path} is a directory. Give the path of a file.`);
-  return path;
 }

@@ -11,7 +11,7 @@ import { type DataDirectory, loadApiKey, loadSecrets, openDataDirectory } from '
 import { lockDataDirectory } from './data-lock.ts';
 import { endLeftovers, recordProcesses } from './leftovers.ts';
 import { bindListenSocket, type ListenSocket } from './listen-socket.ts';
-import { removeReadyFile, writeReadyFile } from './ready-file.ts';
+import { prepareReadyFile, removeReadyFile, writeReadyFile } from './ready-file.ts';
 import { findSandboxTools, sandboxRemedy } from './sandbox-tools.ts';
 import { natsServer, redisServer } from './servers.ts';
 import { planServices, STAGE } from './services.ts';
@@ -44,7 +44,7 @@ export async function up(options: UpOptions, surroundings: UpSurroundings): Prom
   try {
     const apiKey = loadApiKey(data, given(surroundings.environment, 'MANYHANDS_API_KEY'));
     const readyFiles = [data.readyFile, ...(options.readyFile === null ? [] : [options.readyFile])];
-    for (const path of readyFiles) removeReadyFile(path);
+    for (const path of readyFiles) prepareReadyFile(path);
     socket = await bindListenSocket(options.host, options.port);
     await endLeftovers(data.processesFile, log);
 

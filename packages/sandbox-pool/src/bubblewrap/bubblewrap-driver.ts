@@ -223,6 +223,7 @@ export function createBubblewrapDriver(options: BubblewrapDriverOptions): Sandbo
         log.warn('no control group can be written: a memory limit holds per process only. A pool run as root has stronger walls');
     },
     async listStrays() {
+      await groups?.sweepAbandoned(clock.now());
       const ids = new Set(await groups?.list());
       for (const pid of holdersOf((root) => path.dirname(root) === poolRoot)) ids.add(path.basename(commandLine(pid)[4] ?? ''));
       return [...ids].filter((id) => SANDBOX_ID.test(id));

@@ -3,7 +3,7 @@
  * version 2 and with the memory, pids and cpu hierarchies of version 1. Where none can be written, resource limits are all there is.
  */
 import { accessSync, constants, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { AppError, pause } from '@manyhands/base';
 import type { SandboxLimits } from '../driver.ts';
@@ -13,6 +13,8 @@ const CPU_SHARES_V1 = '256';
 const CPU_WEIGHT_V2 = '25';
 const REMOVE_ATTEMPTS = 200;
 const REMOVE_PAUSE_MS = 10;
+/** A group without processes may belong to a sandbox that is just being made by another pool; after this it does not. */
+const ABANDONED_MS = 10 * 60_000;
 
 export interface LimitGroups {
   /** The files into which a process writes its pid to join; made and limited. */
@@ -23,6 +25,8 @@ export interface LimitGroups {
   remove(id: string): Promise<void>;
   /** Sandboxes that have a group. */
   list(): Promise<string[]>;
+  /** Removes empty groups that pools left whose directories nobody opens again. */
+  sweepAbandoned(nowMs: number): Promise<void>;
   /** Removes the pool's own groups, if they are empty. */
   removeBase(): Promise<void>;
 }
@@ -66,12 +70,9 @@ export function createLimitGroups(poolId: string): LimitGroups | null {
       await writeFile(path.join(directory, 'cgroup.subtree_control'), '+memory +pids +cpu');
     }
   }
-  let prepared: Promise<void> | null = null;
-
   return {
     async make(id, limits) {
-      prepared ??= prepareV2();
-      await prepared;
+      await prepareV2();
       for (const hierarchy of hierarchies) {
         const group = path.join(hierarchy.base, id);
         await mkdir(group, { recursive: true });
@@ -97,9 +98,18 @@ export function createLimitGroups(poolId: string): LimitGroups | null {
     },
     async list() {
       const ids = new Set<string>();
-      for (const { base } of hierarchies)
-        for (const entry of await readdir(base, { withFileTypes: true }).catch(() => [])) if (entry.isDirectory()) ids.add(entry.name);
+      for (const { base } of hierarchies) for (const id of await subdirectories(base)) ids.add(id);
       return [...ids];
+    },
+    async sweepAbandoned(nowMs) {
+      for (const { base } of hierarchies) {
+        const all = path.dirname(base);
+        for (const pool of await subdirectories(all)) {
+          if (pool === path.basename(base)) continue;
+          for (const group of [...(await subdirectories(path.join(all, pool))).map((id) => path.join(all, pool, id)), path.join(all, pool)])
+            if (nowMs - ((await stat(group).catch(() => null))?.mtimeMs ?? nowMs) > ABANDONED_MS) await rmdir(group).catch(() => {});
+        }
+      }
     },
     async removeBase() {
       for (const { base } of hierarchies) {
@@ -126,6 +136,10 @@ const settingsV2 = ({ memoryBytes, pids }: SandboxLimits): [string, string, bool
   ['cpu.weight', CPU_WEIGHT_V2, false],
 ];
 
+async function subdirectories(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+}
 function isWritable(file: string): boolean {
   try {
     accessSync(file, constants.W_OK);

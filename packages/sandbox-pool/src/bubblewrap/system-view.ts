@@ -3,7 +3,7 @@
  * it read-only; nothing of /root, /home, /var, /srv or the rest of /etc.
  */
 import { existsSync, lstatSync, readlinkSync, statSync } from 'node:fs';
-import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 /** Directories of programs and libraries; links into /usr on merged systems, real directories on others. */
@@ -68,8 +68,11 @@ export async function providePrograms(programs: Programs, directory: string): Pr
   const provide = async (source: string, name: string, always: boolean) => {
     if (!always && (statSync(source).mode & 0o005) === 0o005) return source;
     const copy = path.join(directory, name);
-    await copyFile(source, copy);
-    await chmod(copy, 0o555);
+    // By rename: a sandbox that was made with an older copy keeps that one.
+    await rm(`${copy}.new`, { force: true });
+    await copyFile(source, `${copy}.new`);
+    await chmod(`${copy}.new`, 0o555);
+    await rename(`${copy}.new`, copy);
     return copy;
   };
   return {

@@ -1,0 +1,129 @@
+/** The pool as a process: ready when it says so, adopted after kill -9, gone without a trace after SIGTERM. */
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createDirectoryBlobStore } from '@manyhands/blobs';
+import {
+  type Service,
+  spawnService,
+  startTestNats,
+  type TemporaryDirectory,
+  type TestServer,
+  temporaryDirectory,
+  until,
+} from '@manyhands/test-kit';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { defaultSnapshotKey } from '../src/index.ts';
+import { programPaths, tracesOf } from './bubblewrap-host.ts';
+import { connectPoolClient, type PoolClient } from './pool-client.ts';
+
+const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+let nats: TestServer;
+let client: PoolClient;
+let data: TemporaryDirectory;
+const services: Service[] = [];
+
+beforeAll(async () => {
+  nats = await startTestNats();
+  client = await connectPoolClient(nats.url);
+});
+afterAll(async () => {
+  await client?.messaging.close();
+  await nats?.[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  data = await temporaryDirectory('pool-process');
+});
+afterEach(async () => {
+  for (const service of services.splice(0)) await service[Symbol.asyncDispose]();
+  const left = await tracesOf(data.path);
+  await data.remove();
+  expect(left).toEqual([]);
+});
+
+async function startPool(env: Record<string, string> = {}): Promise<Service> {
+  const { bwrap, ripgrep, libraryPath } = await programPaths();
+  const service = await spawnService({
+    name: 'sandbox-pool',
+    entry: MAIN,
+    env: {
+      ...{ NATS_URL: nats.url, MANYHANDS_DATA: data.path, MANYHANDS_BWRAP: bwrap, MANYHANDS_RG: ripgrep, MANYHANDS_EGRESS: 'off' },
+      ...{ MANYHANDS_POOL_WARM: '1', MANYHANDS_POOL_MAX: '4', MANYHANDS_LOG_LEVEL: 'warn' },
+      ...(libraryPath ? { LD_LIBRARY_PATH: libraryPath } : {}),
+      ...env,
+    },
+  });
+  services.push(service);
+  return service;
+}
+const directories = async () => (await readdir(path.join(data.path, 'sandboxes'))).filter((name) => name.includes('sbx_'));
+
+test('a pool is ready when a tool call succeeds at once', async () => {
+  const service = await startPool();
+  expect(service.ready).toMatchObject({ ready: true, warm: 1, pool_id: expect.stringMatching(/^pool_/) as string });
+  const given = await client.leased('sesn_ready');
+  expect(given).toMatchObject({ warm: true, pool_id: service.ready['pool_id'] });
+  expect(await client.bash(given, 'echo hello; rg --version | grep -o "^ripgrep"')).toBe('hello\nripgrep');
+});
+
+test('after kill -9 the next pool has the same id, the same leases, and the outcomes of calls that ran on', async () => {
+  const first = await startPool();
+  const given = await client.leased('sesn_survivor');
+  const parked = await client.leased('sesn_parked');
+  const doomed = await client.leased('sesn_doomed');
+  await client.ask(parked, 'park', { snapshot_key: defaultSnapshotKey('wrkspc_a', 'sesn_parked') });
+  await client.start(given, 'sevt_1', 'sleep 1; echo x >> counter; echo ran on');
+  await first.kill('SIGKILL');
+  const information = JSON.parse(await readFile(path.join(data.path, 'sandboxes', doomed.sandbox_id, 'driver', 'information'), 'utf8')) as {
+    'child-pid': number;
+  };
+  process.kill(information['child-pid'], 'SIGKILL');
+
+  const second = await startPool({ MANYHANDS_SANDBOX_GRACE_MS: '500' });
+  expect(second.ready['pool_id']).toBe(first.ready['pool_id']);
+  expect(await client.collect(given, 'sevt_1')).toContain('ran on');
+  expect(await client.bash(given, 'wc -l < counter')).toBe('1');
+  expect(await client.leased('sesn_survivor')).toEqual(given);
+  expect(await client.lease('sesn_doomed', 1)).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
+  expect(await client.ask(doomed, 'wait', { key: 'sevt_1', wait_ms: 0 })).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
+  expect(await directories()).not.toContain(doomed.sandbox_id);
+  await until(async () => !(await directories()).includes(parked.sandbox_id), {
+    what: 'the grace time goes on after the restart',
+    timeoutMs: 20_000,
+  });
+});
+
+test('SIGTERM saves the workspaces and leaves no process, mount, group or directory', async () => {
+  const service = await startPool({ MANYHANDS_POOL_WARM: '2' });
+  const given = await client.leased('sesn_term');
+  await client.bash(given, 'echo kept > file.txt');
+  await client.start(given, 'sevt_1', 'sleep 600');
+  const waiting = client.ask(given, 'wait', { key: 'sevt_1', wait_ms: 30_000 });
+  // Answered after the one above was received.
+  await client.ask(given, 'wait', { key: 'sevt_1', wait_ms: 0 });
+  expect(await service.kill('SIGTERM')).toEqual({ code: 0, signal: null });
+  expect(await waiting).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
+  expect(await directories()).toEqual([]);
+  expect(await createDirectoryBlobStore(path.join(data.path, 'blobs')).get(defaultSnapshotKey('wrkspc_a', 'sesn_term'))).not.toBeNull();
+});
+
+test('the end of the parent ends the pool and its sandboxes', async () => {
+  const service = await startPool();
+  await client.leased('sesn_orphan');
+  service.orphan();
+  await service.exited;
+  expect(await directories()).toEqual([]);
+});
+
+test('two pools never share a directory', async () => {
+  const service = await startPool();
+  await expect(startPool()).rejects.toThrow(new RegExp(`process ${service.pid} already runs a sandbox pool`));
+});
+
+test('a wrong setting is refused at the start with the variable and the remedy', async () => {
+  await expect(startPool({ MANYHANDS_SANDBOX_DRIVER: 'docker' })).rejects.toThrow(
+    /MANYHANDS_SANDBOX_DRIVER: must be "bubblewrap"; other drivers are not supported yet/,
+  );
+  await expect(startPool({ MANYHANDS_BWRAP: '/nowhere/bwrap' })).rejects.toThrow(/MANYHANDS_BWRAP: \/nowhere\/bwrap was not found/);
+  await expect(startPool({ MANYHANDS_HAND: '/nowhere/hand.mjs' })).rejects.toThrow(/MANYHANDS_HAND: there is no file/);
+});

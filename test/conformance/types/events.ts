@@ -1,0 +1,79 @@
+/** Session events, stored and streamed, against the SDK's unions, kind by kind. */
+import type {
+  BetaManagedAgentsSessionEvent,
+  BetaManagedAgentsSessionEventType,
+  BetaManagedAgentsStreamSessionEvents,
+} from '@anthropic-ai/sdk/resources/beta/sessions/events';
+import type { BetaManagedAgentsDeltaType } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
+import type { BetaManagedAgentsStreamSessionThreadEvents } from '@anthropic-ai/sdk/resources/beta/sessions/threads/threads';
+import type { EVENT_DELTA_TYPES, EventBody, EventType, FILTERABLE_EVENT_TYPES, PreviewEvent } from '@manyhands/contract';
+import type { Assignable, Expect, KindGaps, Owned } from './assignable.ts';
+
+/** Only events of clients wait; all others are written when they happen and carry their time. */
+type ClientBody = Extract<EventBody, { type: `user.${string}` }>;
+type Told =
+  | (ClientBody & { id: string; processed_at: string | null })
+  | (Exclude<EventBody, ClientBody> & { id: string; processed_at: string });
+
+/** Whatever we tell, a program written for the SDK can read. No exceptions. */
+export type WhatWeTell = [
+  Expect<Assignable<KindGaps<Told, BetaManagedAgentsSessionEvent>, never>>,
+  Expect<Assignable<KindGaps<Told | PreviewEvent, BetaManagedAgentsStreamSessionEvents>, never>>,
+  Expect<Assignable<KindGaps<Told | PreviewEvent, BetaManagedAgentsStreamSessionThreadEvents>, never>>,
+  // The lists of names are the SDK's, both ways.
+  Expect<Assignable<(typeof FILTERABLE_EVENT_TYPES)[number], BetaManagedAgentsSessionEventType>>,
+  Expect<Assignable<BetaManagedAgentsSessionEventType, (typeof FILTERABLE_EVENT_TYPES)[number]>>,
+  Expect<Assignable<(typeof EVENT_DELTA_TYPES)[number], BetaManagedAgentsDeltaType>>,
+  Expect<Assignable<BetaManagedAgentsDeltaType, (typeof EVENT_DELTA_TYPES)[number]>>,
+];
+
+/** Kinds that the contract knows and we never write, yet. */
+const outcomes = { why: 'never written', closedBy: 'outcomes' } as const satisfies Owned;
+const workflows = { why: 'never written', closedBy: 'workflow runs' } as const satisfies Owned;
+const threads = { why: 'never written', closedBy: 'multi-agent sessions' } as const satisfies Owned;
+const mcp = { why: 'never written', closedBy: 'MCP servers' } as const satisfies Owned;
+const custom = { why: 'never written', closedBy: 'custom tools' } as const satisfies Owned;
+export const KINDS_NOT_YET = {
+  'user.tool_confirmation': { why: 'never written', closedBy: 'permission policies' },
+  'user.custom_tool_result': custom,
+  'agent.custom_tool_use': custom,
+  'user.tool_result': { why: 'never written', closedBy: 'self-hosted environments' },
+  'user.define_outcome': outcomes,
+  'span.outcome_evaluation_start': outcomes,
+  'span.outcome_evaluation_ongoing': outcomes,
+  'span.outcome_evaluation_end': outcomes,
+  'system.message': { why: 'never written', closedBy: 'system messages' },
+  'agent.mcp_tool_use': mcp,
+  'agent.mcp_tool_result': mcp,
+  'agent.thread_message_sent': threads,
+  'agent.thread_message_received': threads,
+  'session.thread_created': threads,
+  'agent.thread_context_compacted': { why: 'never written', closedBy: 'compaction' },
+  'workflow_run.created': workflows,
+  'workflow_run.status_running': workflows,
+  'workflow_run.status_idle': workflows,
+  'workflow_run.status_ended': workflows,
+  'workflow_run.error': workflows,
+  'workflow_run.phase_started': workflows,
+  'workflow_run.phase_ended': workflows,
+} as const satisfies Record<Exclude<BetaManagedAgentsStreamSessionEvents['type'], EventType | PreviewEvent['type']>, Owned>;
+
+/** Kinds that we write, with less in them than the SDK's type allows. */
+const stop = { why: 'only end_turn and retries_exhausted', closedBy: 'permission policies; budgets; refusals' } as const satisfies Owned;
+const toolContent = { why: 'tools answer with text only', closedBy: 'files' } as const satisfies Owned;
+export const NARROWER_KINDS = {
+  'user.message': { why: 'text blocks only', closedBy: 'files' },
+  'user.interrupt': { why: 'session_thread_id is always told', closedBy: 'nothing: an answer may say more than it must' },
+  'agent.message': { why: 'no redacted blocks', closedBy: 'nothing planned' },
+  'agent.tool_use': { why: 'never ask; only always_allow', closedBy: 'permission policies' },
+  'agent.tool_result': toolContent,
+  'session.error': { why: 'model errors only', closedBy: 'MCP servers; session resources; compaction; outcomes' },
+  'session.status_idle': stop,
+  'session.thread_status_idle': stop,
+  'session.usage': { why: 'no cost, no budget', closedBy: 'budgets' },
+  'span.model_request_end': { why: 'no speed in the usage', closedBy: 'nothing planned' },
+  event_delta: { why: 'index is always told', closedBy: 'nothing: an answer may say more than it must' },
+} as const satisfies Record<
+  KindGaps<Extract<BetaManagedAgentsStreamSessionEvents, { type: EventType | PreviewEvent['type'] }>, Told | PreviewEvent>,
+  Owned
+>;
