@@ -1,8 +1,6 @@
 /** kill -9 of each process while a turn runs: the turn goes on, the command runs once, the log tells the truth (DESIGN 4: I1–I5, I10). */
-import { readdirSync, readFileSync } from 'node:fs';
-import path from 'node:path';
 import { doubleScript } from '@manyhands/model/testing';
-import { until } from '@manyhands/test-kit';
+import { processTable, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { history, problems, say, startSession, texts, untilEvent, untilIdle } from '../e2e/conversation.ts';
 import { type Instance, startInstance } from '../e2e/instance.ts';
@@ -64,6 +62,19 @@ for (const name of ['gateway-1', 'sandbox-pool-1', 'egress-1', 'redis-1', 'nats-
   }, 120_000);
 }
 
+/** The outermost sandbox process above a command that runs in it. */
+function sandboxOf(command: string): number | undefined {
+  const table = processTable();
+  let found = table.find((entry) => entry.command === command);
+  let sandbox: number | undefined;
+  while (found) {
+    if (/(^|\/)bwrap /.test(found.command)) sandbox = found.pid;
+    const { parent } = found;
+    found = table.find(({ pid }) => pid === parent);
+  }
+  return sandbox;
+}
+
 test('a sandbox killed during a command: an error result that says so, then a fresh one with the next call', async () => {
   const sessionId = await startSession(instance.client);
   await say(
@@ -76,23 +87,7 @@ test('a sandbox killed during a command: an error result that says so, then a fr
     ]),
   );
   await untilEvent(instance.client, sessionId, 'agent.tool_use');
-  const sandboxes = path.join(instance.data, 'sandboxes');
-  let pid = 0;
-  await until(
-    () => {
-      for (const name of readdirSync(sandboxes)) {
-        try {
-          const lease = JSON.parse(readFileSync(path.join(sandboxes, name, 'lease.json'), 'utf8')) as { session_id?: string };
-          if (lease.session_id === sessionId)
-            pid = (JSON.parse(readFileSync(path.join(sandboxes, name, 'proc.json'), 'utf8')) as { pid: number }).pid;
-        } catch {
-          // Not leased, or being made.
-        }
-      }
-      return pid !== 0;
-    },
-    { timeoutMs: 20_000, what: 'the lease file' },
-  );
+  const pid = await until(() => sandboxOf('sleep 30'), { timeoutMs: 20_000, what: 'the command to run' });
   process.kill(pid, 'SIGKILL');
   const events = await untilIdle(instance.client, sessionId, 40_000);
   expect(problems(events)).toEqual([]);

@@ -43,7 +43,7 @@ for await (const event of stream) {
   } else if (event.type === 'agent.message') {
     console.log(streamed.has(event.id) ? '' : event.content.map((block) => block.text).join(''));
   } else if (event.type === 'agent.tool_use') {
-    console.log(\`[\${event.name}] \${JSON.stringify(event.input)}\`);
+    console.log(\`[\${event.name}] \${JSON.stringify(event.input).slice(0, 200)}\`);
   } else if (event.type === 'agent.tool_result') {
     console.log(\`  -> \${JSON.stringify(event.content.map((block) => block.text).join('').slice(0, 200))}\`);
   } else if (event.type === 'session.error') {

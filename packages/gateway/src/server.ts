@@ -8,6 +8,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { createAuth } from './auth.ts';
 import { registerBoard } from './board.ts';
 import { BODY_LIMIT_BYTES, registerBodyParser } from './body.ts';
+import { watchConnections } from './connections.ts';
 import type { GatewayDeps, GatewayOptions } from './deps.ts';
 import { errorBody, noSuchEndpoint, sendError, toWireError } from './errors.ts';
 import { registerRequestLog } from './request-log.ts';
@@ -29,7 +30,6 @@ const KEEP_ALIVE_MS = 75_000;
 /** For a whole request to arrive. Responses may take as long as they like. */
 const REQUEST_ARRIVAL_MS = 120_000;
 const PATH_SEGMENT_MAX_CHARS = 512;
-const CLOSE_IDLE_INTERVAL_MS = 50;
 
 /** Everything is wired, nothing listens yet. `close` ends streams, lets requests finish and sends the wake-ups under way. */
 export function createGateway(deps: GatewayDeps, options: GatewayOptions): FastifyInstance {
@@ -61,6 +61,7 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
   const sessions = createSessionLookup(deps.sessionLog);
   const streams = createStreamHub(deps.tail, log, options.pingIntervalMs);
   const wakes = createWakes(deps.turnQueue, log);
+  const connections = watchConnections(app.server);
 
   app.decorateRequest('identity', null);
   registerRequestLog(app, log);
@@ -99,10 +100,7 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
   app.addHook('preClose', async () => {
     closing = true;
     await streams.close();
-    // A connection whose last response is still under way becomes idle later and would be kept open.
-    const sweep = setInterval(() => app.server.closeIdleConnections(), CLOSE_IDLE_INTERVAL_MS);
-    app.server.once('close', () => clearInterval(sweep));
-    if (!app.server.listening) clearInterval(sweep);
+    connections.drain();
   });
   app.addHook('onClose', () => wakes.settled());
   log.debug({ bodyLimitBytes, startedAt: clock.now() }, 'gateway wired');

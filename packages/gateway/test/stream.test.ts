@@ -1,6 +1,8 @@
 /** Event streams as viewers see them: over HTTP, with the official SDK or frame by frame. */
+
+import { once } from 'node:events';
 import http from 'node:http';
-import type { Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import type Anthropic from '@anthropic-ai/sdk';
 import { type AccumulatedEvent, accumulateManagedAgentsEvent } from '@anthropic-ai/sdk/lib/sessions/accumulate';
 import { until } from '@manyhands/test-kit';
@@ -352,11 +354,15 @@ describe('shutting down', () => {
     await other.send(session.id, 'hello');
     const sending = Promise.all(Array.from({ length: 20 }, (_, i) => other.send(session.id, `last ${i}`).then(() => true)));
     const reading = response.text();
+    // Browsers and clients open connections in advance.
+    const unused = connect(Number(new URL(other.url).port), '127.0.0.1');
+    await once(unused, 'connect');
     await sending;
     const started = performance.now();
     await other[Symbol.asyncDispose]();
     expect(performance.now() - started).toBeLessThan(5_000);
     expect(await reading).toMatch(/\n\n$/);
+    unused.destroy();
     await expect(fetch(`${other.url}/healthz`)).rejects.toThrow();
   });
 });

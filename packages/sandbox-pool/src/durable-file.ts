@@ -1,5 +1,5 @@
-/** Small JSON files that are either old or new, never half: temporary file, sync, rename, sync of the directory. */
-import { open, readFile, rename } from 'node:fs/promises';
+/** Small JSON files that are either old or new, never half: a temporary file and a rename; `writeDurably` syncs both. */
+import { open, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
 
@@ -19,6 +19,12 @@ export async function writeDurably(file: string, value: unknown): Promise<void> 
   } finally {
     await directory.close();
   }
+}
+
+/** Survives the end of any process, not a power cut: enough for what is about processes, and several times as fast. */
+export async function replaceFile(file: string, value: unknown): Promise<void> {
+  await writeFile(`${file}.new`, JSON.stringify(value), { mode: 0o600 });
+  await rename(`${file}.new`, file);
 }
 
 /** The parsed file; null if there is none or if it does not hold what it should. */

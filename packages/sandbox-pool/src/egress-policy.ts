@@ -2,9 +2,10 @@
  * Telling the egress process what a sandbox may reach: `policy.json` first, then a request to open or close the socket. Egress reads all
  * policies when it starts, so an egress that is down now opens the socket then; meanwhile the sandbox has no way out, and nothing else suffers.
  */
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { backoffMs, ensureError, type Logger, type Messaging, pause } from '@manyhands/base';
 import { type EgressOpenRequest, type EgressPolicy, EgressReply, egressSubject } from '@manyhands/contract';
+import { replaceFile } from './durable-file.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
 /** How long a lease waits for its way out; after that it is given without one, and egress is asked on. */
@@ -49,9 +50,7 @@ export function createEgressPolicies({ messaging, hostId, log, openBoundMs = OPE
 
   return {
     async open(directory, policy) {
-      const temporary = `${directory.policyFile}.new`;
-      await writeFile(temporary, JSON.stringify(policy), { mode: 0o600 });
-      await rename(temporary, directory.policyFile);
+      await replaceFile(directory.policyFile, policy);
       const abort = new AbortController();
       asking.set(directory.id, abort);
       const answered = ask(directory.id, abort.signal).finally(() => asking.delete(directory.id));

@@ -2,10 +2,11 @@
  * The lease of a sandbox as it is on disk (`lease.json`, DESIGN 6): the same for every driver, and what a pool rebuilds itself from.
  *
  * `preparing` means that the workspace is being filled and the lease was not given yet: such a sandbox is never used again after a crash,
- * since it may hold half of a session's files (I11). No file means that the sandbox never belonged to anybody.
+ * since it may hold half of a session's files (I11). No file means that the sandbox never belonged to anybody. It is not synced to disk: a
+ * lease has to outlive the pool's process, and a power cut ends the sandbox with it (the next boot adopts none).
  */
 import { z } from 'zod';
-import { readJsonFile, writeDurably } from './durable-file.ts';
+import { readJsonFile, replaceFile } from './durable-file.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
 export const LeaseRecord = z.object({
@@ -29,7 +30,7 @@ export function defaultSnapshotKey(workspaceId: string, sessionId: string): stri
 }
 
 export function writeLease(directory: SandboxDirectory, record: LeaseRecord): Promise<void> {
-  return writeDurably(directory.leaseFile, record);
+  return replaceFile(directory.leaseFile, record);
 }
 export function readLease(directory: SandboxDirectory): Promise<LeaseRecord | null> {
   return readJsonFile(directory.leaseFile, LeaseRecord);

@@ -11,6 +11,7 @@ import { type HeartbeatTimes, keepHeartbeat } from './heartbeat.ts';
 import { sandboxDirectory } from './sandbox-directory.ts';
 
 const RESERVED_FOR_MS = 60_000;
+const REFILL_DELAY_MS = 15;
 
 export interface SandboxStockDeps {
   driver: SandboxDriver;
@@ -56,6 +57,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
   let running = 0;
   let failures = 0;
   let retryTimer: NodeJS.Timeout | null = null;
+  let refillTimer: NodeJS.Timeout | null = null;
   let stopped = false;
   let tellFirstWarm: () => void = () => {};
   const firstWarm = new Promise<void>((resolve) => {
@@ -65,7 +67,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
   const total = () => live.size + planned;
 
   function changed(): void {
-    refill();
+    refillSoon();
     // A full pool has none to spare, and is as ready as it can be.
     if (warm.length > 0 || warmTarget === 0 || live.size >= max) tellFirstWarm();
     deps.onChange();
@@ -119,6 +121,16 @@ export function createSandboxStock(deps: SandboxStockDeps) {
       backoffMs(failures, 250, 30_000),
     );
     retryTimer.unref();
+  }
+
+  /** Making a sandbox keeps the processor busy: who took the last one gets an answer first. */
+  function refillSoon(): void {
+    if (refillTimer || stopped) return;
+    refillTimer = setTimeout(() => {
+      refillTimer = null;
+      refill();
+    }, REFILL_DELAY_MS);
+    refillTimer.unref();
   }
 
   /** Keeps the warm stock at its size, unless making sandboxes fails at the moment. */
@@ -247,6 +259,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
     async stop(): Promise<void> {
       stopped = true;
       if (retryTimer) clearTimeout(retryTimer);
+      if (refillTimer) clearTimeout(refillTimer);
       planned = running;
       for (const waiter of waiters.splice(0)) waiter.reject(refusal('at_capacity', 'this pool is being shut down'));
       await Promise.allSettled(creations);
