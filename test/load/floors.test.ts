@@ -4,7 +4,7 @@
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { connectMessaging, createRedis } from '@manyhands/base';
+import { connectMessaging, createRedis, pause } from '@manyhands/base';
 import { LeaseReply, ReleaseRequest, SANDBOX_SUBJECT, sandboxSubject } from '@manyhands/contract';
 import { silentLogger, startTestNats, startTestRedis, until } from '@manyhands/test-kit';
 import { Queue, Worker } from 'bullmq';
@@ -64,6 +64,48 @@ async function holds(name: string, goal: number, target: string, take: () => Pro
 }
 
 const event = JSON.stringify({ events: [{ type: 'user.message', content: [{ type: 'text', text: 'x'.repeat(900) }] }] });
+
+// First of all: later tests leave hints behind, which set warm sandboxes aside.
+test('a warm sandbox is leased in a few request/reply times', async () => {
+  const messaging = await connectMessaging(natsServer.url, silentLogger, 'bench');
+  const responder = await connectMessaging(natsServer.url, silentLogger, 'bench-reply');
+  const serving = responder.serve('bench.echo', async () => ({ ok: true }));
+  const Echo = z.object({ ok: z.boolean() });
+  const samples = full ? 30 : 8;
+  const spec = { environment_id: 'env_bench', networking: { type: 'unrestricted' as const } };
+  await holds('warm sandbox leased', 4, '≤ 4 × NATS request/reply', async () => {
+    const floor = await measure(N, async () => {
+      await messaging.request('bench.echo', {}, Echo, 2_000);
+    });
+    const taken: number[] = [];
+    await until(
+      async () => {
+        const session_id = `sesn_bench${taken.length}x${Date.now()}`;
+        const begin = performance.now();
+        const lease = await messaging.request(
+          SANDBOX_SUBJECT.lease,
+          { workspace_id: 'wrkspc_bench', session_id, generation: 1, spec, restore_from: null },
+          LeaseReply,
+          30_000,
+        );
+        if (!lease.ok) throw new Error(lease.error.message);
+        if (lease.warm) taken.push(performance.now() - begin);
+        await messaging.request(
+          sandboxSubject(lease.pool_id, lease.sandbox_id, 'release'),
+          ReleaseRequest.parse({ session_id, generation: 1 }),
+          Echo,
+          10_000,
+        );
+        await pause(400);
+        return taken.length >= samples;
+      },
+      { timeoutMs: 60_000, what: 'warm leases' },
+    );
+    return { ours: summarise(taken), floor };
+  });
+  await serving.stop();
+  await Promise.all([messaging.close(), responder.close()]);
+}, 180_000);
 
 test('an event is accepted in little more than an HTTP round trip and one durable append', async () => {
   upstream.hold = true;
@@ -210,43 +252,3 @@ async function follow(url: string, headers: Record<string, string>) {
     close: () => controller.abort(),
   };
 }
-
-test('a warm sandbox is leased in a few request/reply times', async () => {
-  const messaging = await connectMessaging(natsServer.url, silentLogger, 'bench');
-  const responder = await connectMessaging(natsServer.url, silentLogger, 'bench-reply');
-  const serving = responder.serve('bench.echo', async () => ({ ok: true }));
-  const Echo = z.object({ ok: z.boolean() });
-  const samples = full ? 30 : 8;
-  const spec = { environment_id: 'env_bench', networking: { type: 'unrestricted' as const } };
-  await holds('warm sandbox leased', 4, '≤ 4 × NATS request/reply', async () => {
-    const floor = await measure(N, async () => {
-      await messaging.request('bench.echo', {}, Echo, 2_000);
-    });
-    const taken: number[] = [];
-    await until(
-      async () => {
-        const session_id = `sesn_bench${taken.length}x${Date.now()}`;
-        const begin = performance.now();
-        const lease = await messaging.request(
-          SANDBOX_SUBJECT.lease,
-          { workspace_id: 'wrkspc_bench', session_id, generation: 1, spec, restore_from: null },
-          LeaseReply,
-          30_000,
-        );
-        if (!lease.ok) throw new Error(lease.error.message);
-        if (lease.warm) taken.push(performance.now() - begin);
-        await messaging.request(
-          sandboxSubject(lease.pool_id, lease.sandbox_id, 'release'),
-          ReleaseRequest.parse({ session_id, generation: 1 }),
-          Echo,
-          10_000,
-        );
-        return taken.length >= samples;
-      },
-      { timeoutMs: 60_000, what: 'warm leases' },
-    );
-    return { ours: summarise(taken), floor };
-  });
-  await serving.stop();
-  await Promise.all([messaging.close(), responder.close()]);
-}, 180_000);

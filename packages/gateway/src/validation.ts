@@ -11,19 +11,26 @@ type Path = readonly PropertyKey[];
 
 const LIMITED_SHAPE = '{"config":{"type":"cloud","networking":{"type":"limited","allowed_hosts":["example.com"]}}}';
 /** Field names that were once announced, or that live somewhere else, and the shape that is meant. */
-const HINTS: Readonly<Record<string, string>> = {
-  agent_id: 'the current shape is {"agent":"agent_…"}',
-  agent_version: 'the current shape is {"agent":{"type":"agent","id":"agent_…","version":1}}',
-  network_access: `the current shape is ${LIMITED_SHAPE}`,
-  networking: `the current shape is ${LIMITED_SHAPE}`,
-  allowed_hosts: `the current shape is ${LIMITED_SHAPE}`,
-  packages: 'the current shape is {"config":{"type":"cloud","packages":{"type":"packages","pip":[]}}}',
-  environment: 'the current shape is {"environment_id":"env_…"}',
-  message: 'the current shape is {"events":[{"type":"user.message","content":[{"type":"text","text":"…"}]}]}',
-  messages: 'the current shape is {"events":[{"type":"user.message","content":[{"type":"text","text":"…"}]}]}',
-  system_prompt: 'the current shape is {"system":"…"}',
-};
+const HINTS = new Map<string, string>(
+  Object.entries({
+    agent_id: 'the current shape is {"agent":"agent_…"}',
+    agent_version: 'the current shape is {"agent":{"type":"agent","id":"agent_…","version":1}}',
+    network_access: `the current shape is ${LIMITED_SHAPE}`,
+    networking: `the current shape is ${LIMITED_SHAPE}`,
+    allowed_hosts: `the current shape is ${LIMITED_SHAPE}`,
+    packages: 'the current shape is {"config":{"type":"cloud","packages":{"type":"packages","pip":[]}}}',
+    environment: 'the current shape is {"environment_id":"env_…"}',
+    message: 'the current shape is {"events":[{"type":"user.message","content":[{"type":"text","text":"…"}]}]}',
+    messages: 'the current shape is {"events":[{"type":"user.message","content":[{"type":"text","text":"…"}]}]}',
+    content: 'the current shape is "content":[{"type":"text","text":"…"}]',
+    system_prompt: 'the current shape is {"system":"…"}',
+  }),
+);
 
+function hint(field: string): string {
+  const shape = HINTS.get(field);
+  return shape === undefined ? '' : `; ${shape}`;
+}
 function at(path: Path): string {
   return path.length === 0 ? 'body' : path.map(String).join('.');
 }
@@ -42,7 +49,7 @@ function describe(issue: Issue, prefix: Path, root: unknown): string[] {
   const path = [...prefix, ...issue.path];
   const message = issue.message.replace(/^Invalid input: /, '');
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => `${at([...path, key])}: unknown field${HINTS[key] === undefined ? '' : `; ${HINTS[key]}`}`);
+    return issue.keys.map((key) => `${at([...path, key])}: unknown field${hint(key)}`);
   }
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const best = closest(issue.errors);
@@ -51,6 +58,7 @@ function describe(issue: Issue, prefix: Path, root: unknown): string[] {
     return [`${at(path)}: ${valueAt(root, path) === undefined ? 'required' : `must be ${[...new Set(kinds)].join(' or ')}`}`];
   }
   if (issue.code === 'invalid_type' && valueAt(root, path) === undefined) return [`${at(path)}: required`];
+  if (issue.code === 'invalid_type') return [`${at(path)}: ${message}${hint(String(path.at(-1)))}`];
   if (issue.code === 'invalid_key') return [`${at(path)}: ${issue.issues[0]?.message ?? message}`];
   return [`${at(path)}: ${message}`];
 }

@@ -189,6 +189,11 @@ describe('a body', () => {
     ['a wrong type', () => ['/v1/agents', { name: 5, model: 'm' }], /^name: expected string/],
     ['an unknown field', () => ['/v1/agents', { name: 'x', model: 'm', temperature: 1 }], /^temperature: unknown field$/],
     [
+      'a field named like a property of every object',
+      () => ['/v1/agents', { name: 'x', model: 'm', constructor: 1 }],
+      /^constructor: unknown field$/,
+    ],
+    [
       'an unknown field inside',
       () => ['/v1/agents', { name: 'x', model: { id: 'm', max_tokens: 1 } }],
       /^model\.max_tokens: unknown field/,
@@ -278,7 +283,7 @@ describe('a body', () => {
     [
       'content as text',
       () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.message', content: 'hi' }] }],
-      /^events\.0\.content: expected array/,
+      /^events\.0\.content: expected array.*"type":"text"/,
     ],
     [
       'an image',

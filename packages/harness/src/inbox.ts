@@ -17,7 +17,7 @@ export interface Inbox {
   close(): void;
 }
 
-export async function openInbox(deps: { log: SessionLog; tail: Tail }, sessionId: string, head: number): Promise<Inbox> {
+export async function openInbox(deps: { log: SessionLog; tail: Tail }, sessionId: string, head: number, queued: number[]): Promise<Inbox> {
   const entries = new Map<number, LogEntry>();
   /** Positions taken up; the reader may bring their queued form later. */
   const taken = new Set<number>();
@@ -35,7 +35,7 @@ export async function openInbox(deps: { log: SessionLog; tail: Tail }, sessionId
   }
 
   const subscription = deps.tail.subscribe(sessionId, head, add);
-  add(await deps.log.pending(sessionId));
+  add(await deps.log.pending(sessionId, queued));
 
   return {
     waiting,

@@ -93,7 +93,7 @@ async function request(turn: Turn, signal: AbortSignal): Promise<{ response: Mod
     return id;
   };
   try {
-    const response = await deps.model.stream(
+    const streaming = deps.model.stream(
       buildPrompt(turn.record.agent, turn.context, deps.settings.maxTokens, lease.sessionId),
       {
         onBlockStart(index, kind) {
@@ -104,7 +104,8 @@ async function request(turn: Turn, signal: AbortSignal): Promise<{ response: Mod
       },
       signal,
     );
-    return { response, eventIds };
+    turn.tools.hint();
+    return { response: await streaming, eventIds };
   } finally {
     await previews.end();
   }

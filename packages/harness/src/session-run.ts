@@ -4,7 +4,7 @@
  */
 import { hasCode, pause } from '@manyhands/base';
 import type { TurnJob } from '@manyhands/contract';
-import type { Lease } from '@manyhands/session-log';
+import type { Lease, StoredSession } from '@manyhands/session-log';
 import { LOCK_DURATION_MS, type TurnReport } from '@manyhands/turn-queue';
 import { dropOldCheckpoints, loadContext } from './checkpoint.ts';
 import { openInbox } from './inbox.ts';
@@ -19,8 +19,9 @@ const RENEW_MS = 1_500;
 const BUSY_POLL_MS = 100;
 
 export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: AbortSignal): Promise<void> {
-  const lease = await takeLease(deps, job.session_id, drain);
-  if (!lease) return;
+  const taken = await takeLease(deps, job.session_id, drain);
+  if (!taken) return;
+  const { lease } = taken;
   const log = deps.logger.child({ sessionId: lease.sessionId, epoch: lease.epoch });
   const lost = new AbortController();
   const renewal = setInterval(() => {
@@ -34,8 +35,7 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
 
   let close = async () => {};
   try {
-    const turn = await prepare(deps, lease, report, drain, lost.signal, log);
-    if (!turn) return;
+    const turn = await prepare(deps, taken, report, drain, lost.signal, log);
     close = async () => {
       turn.inbox.close();
       await turn.tools.close();
@@ -59,13 +59,19 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
   }
 }
 
+interface Taken {
+  lease: Lease;
+  stored: StoredSession;
+  queued: number[];
+}
+
 /** Waits for the holder at most one lease time: a dead one is gone by then, a live one does the work itself. */
-async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSignal): Promise<Lease | null> {
+async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSignal): Promise<Taken | null> {
   const deadline = deps.clock.now() + LEASE_TTL_MS + RENEW_MS;
   for (;;) {
     if (drain.aborted) return null;
     const got = await deps.writer.acquire(sessionId, deps.settings.workerId, LEASE_TTL_MS);
-    if ('lease' in got) return got.lease;
+    if ('lease' in got) return got;
     if ('missing' in got || deps.clock.now() > deadline) return null;
     await pause(Math.min(got.busyForMs + 1, BUSY_POLL_MS), drain).catch(() => {});
   }
@@ -73,16 +79,14 @@ async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSigna
 
 async function prepare(
   deps: HarnessDeps,
-  lease: Lease,
+  { lease, stored, queued }: Taken,
   report: TurnReport,
   drain: AbortSignal,
   lost: AbortSignal,
   log: Turn['log'],
-): Promise<Turn | null> {
-  const stored = await deps.log.get(lease.sessionId);
-  if (!stored) return null;
+): Promise<Turn> {
   const { record, state } = stored;
-  const [context, inbox] = await Promise.all([loadContext(deps, record, state), openInbox(deps, lease.sessionId, lease.head)]);
+  const [context, inbox] = await Promise.all([loadContext(deps, record, state), openInbox(deps, lease.sessionId, lease.head, queued)]);
   const journal = createJournal(deps, lease, context, inbox);
   let previews = 0;
   report.line(`worker ${deps.settings.workerId}, epoch ${lease.epoch}${lease.takeovers > 0 ? `, take-over ${lease.takeovers}` : ''}`);

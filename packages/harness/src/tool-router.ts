@@ -14,6 +14,8 @@ import type { HarnessDeps } from './turn.ts';
 import { webFetch, webSearch } from './web-tools.ts';
 
 export interface ToolRouter {
+  /** Tells a pool that a sandbox will probably be wanted; once, and after the model was asked. */
+  hint(): void;
   /** Runs a call; 'detached' when the worker has to leave and the call runs on without it. */
   run(call: OpenCall, interrupt: AbortSignal, inherited: boolean): Promise<ToolOutcome | 'detached'>;
   /** The result is in the log. */
@@ -70,13 +72,11 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
   const recordedKeys: Promise<void>[] = [];
   let used = binding?.sandbox_id != null;
 
-  /** A session that has a sandbox needs no hint; a failing environment look-up is the first call's business. */
-  const hinted =
-    wantsSandbox && !used
-      ? sandboxSpec(deps.environments, record)
-          .then((spec) => sendHint(messaging, { session_id: record.id, workspace_id: record.workspace_id, spec }))
-          .catch(() => null)
-      : null;
+  let tellPool: (poolId: string | null | Promise<string | null>) => void = () => {};
+  const hinted = new Promise<string | null>((resolve) => {
+    tellPool = resolve;
+  });
+  let hintSent = false;
 
   const hand = createSandboxHand({
     messaging,
@@ -93,12 +93,26 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
     putBody: (name, body) => blobs.put(name, body),
     getBody: (name) => blobs.get(name),
     findSnapshot: () => findSnapshot(blobs, key),
-    ...(hinted ? { hinted } : {}),
+    hinted,
     onWaiting: (wait) => onWaiting(`waiting for a sandbox: ${JSON.stringify(wait)}`),
   });
 
+  function hint(): void {
+    if (hintSent) return;
+    hintSent = true;
+    // A session that has a sandbox needs no hint; a failing environment look-up is the first call's business.
+    if (!wantsSandbox || used) return tellPool(null);
+    tellPool(
+      sandboxSpec(deps.environments, record)
+        .then((spec) => sendHint(messaging, { session_id: record.id, workspace_id: record.workspace_id, spec }))
+        .catch(() => null),
+    );
+  }
+
   return {
+    hint,
     async run(call, interrupt, inherited) {
+      hint();
       if (call.name === 'web_search') return webSearch();
       if (call.name === 'web_fetch') return unlessInterrupted(webFetch(messaging, record.id, call.input), interrupt);
       try {

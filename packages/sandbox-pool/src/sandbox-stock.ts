@@ -133,9 +133,9 @@ export function createSandboxStock(deps: SandboxStockDeps) {
     refillTimer.unref();
   }
 
-  /** Keeps the warm stock at its size, unless making sandboxes fails at the moment. */
+  /** Keeps the warm stock at its size, unless making sandboxes fails at the moment. What a hint set aside counts: hints make none. */
   function refill(): void {
-    while (!stopped && !retryTimer && warm.length + planned - waiters.length < warmTarget && total() < max) plan();
+    while (!stopped && !retryTimer && warm.length + reserved.size + planned - waiters.length < warmTarget && total() < max) plan();
   }
 
   /** A sandbox that just came up or was adopted and belongs to nobody. */

@@ -23,9 +23,9 @@ export function createEventList(redis: Redis, blobs: BlobStore) {
     return decodeEntries(blobs, raw as RawEntry[]);
   }
 
-  async function pending(sessionId: string): Promise<LogEntry[]> {
+  async function pending(sessionId: string, known?: number[]): Promise<LogEntry[]> {
     const keys = sessionKeys(sessionId);
-    const positions = await redis.lrange(keys.queue, 0, -1);
+    const positions = known ?? (await redis.lrange(keys.queue, 0, -1));
     if (positions.length === 0) return [];
     const pipeline = redis.pipeline();
     for (const position of positions) pipeline.xrange(keys.log, `${position}-0`, `${position}-0`);

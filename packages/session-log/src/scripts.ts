@@ -10,7 +10,7 @@ export type ScriptedRedis = Redis & {
   mhCreate(...keysAndArguments: Argument[]): Promise<number>;
   mhSend(...keysAndArguments: Argument[]): Promise<Reply>;
   mhAppend(...keysAndArguments: Argument[]): Promise<Reply>;
-  mhAcquire(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhAcquire(...keysAndArguments: Argument[]): Promise<unknown[]>;
   mhRenew(...keysAndArguments: Argument[]): Promise<number>;
   mhRelease(...keysAndArguments: Argument[]): Promise<number>;
   mhChange(...keysAndArguments: Argument[]): Promise<number>;
@@ -20,7 +20,7 @@ const SCRIPTS = {
   mhCreate: 'create.5',
   mhSend: 'send.5',
   mhAppend: 'append.4',
-  mhAcquire: 'acquire.2',
+  mhAcquire: 'acquire.4',
   mhRenew: 'renew.2',
   mhRelease: 'release.3',
   mhChange: 'change.4',

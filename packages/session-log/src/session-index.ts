@@ -2,13 +2,18 @@
  * Listing sessions of a workspace: a sorted set of ids by creation time, filtered by what the records say. An id is added before its
  * session is created, so a crash in between leaves a member without a record; lists skip it.
  */
-import type { Redis } from '@manyhands/base';
+import { invalidRequest, type Redis } from '@manyhands/base';
 import { decodeCursor, encodeCursor, SessionCursor } from './cursor.ts';
 import { sessionIndexKey, sessionKeys } from './keys.ts';
 import { parseState } from './state.ts';
 import type { SessionPage, SessionQuery, SessionRecord, StoredSession } from './types.ts';
 
 const CHUNK = 100;
+
+function excludes(range: SessionQuery['range'], time: number): boolean {
+  const { gt = -Infinity, gte = -Infinity, lt = Infinity, lte = Infinity } = range ?? {};
+  return time <= gt || time < gte || time >= lt || time > lte;
+}
 
 export function createSessionIndex(redis: Redis) {
   async function load(ids: string[]): Promise<(StoredSession | null)[]> {
@@ -65,6 +70,10 @@ export function createSessionIndex(redis: Redis) {
 
   async function list(workspaceId: string, query: SessionQuery): Promise<SessionPage> {
     const cursor = query.cursor === undefined ? null : decodeCursor(SessionCursor, query.cursor, query.order);
+    if (cursor && excludes(query.range, cursor.t))
+      throw invalidRequest(
+        'created_at: this filter excludes the place of the page cursor; keep it while paging, or start again without page',
+      );
     const backwards = cursor?.d === 'prev';
     const ascending = (query.order === 'asc') !== backwards;
     const found: { session: StoredSession; time: number }[] = [];

@@ -15,6 +15,7 @@ import type { SessionLog, SessionLogDeps, StoredSession } from './types.ts';
 
 const SENT_MEMORY_SECONDS = 60;
 const DELETED_READABLE_SECONDS = 60;
+const PLACES_MAX = 10_000;
 
 type Change = 'done' | 'unchanged' | 'missing' | 'archived' | 'running' | 'stale';
 const CHANGE_CODES: Record<number, Change> = {
@@ -33,6 +34,22 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
 
   async function get(sessionId: string): Promise<StoredSession | null> {
     return (await index.load([sessionId]))[0] ?? null;
+  }
+
+  /**
+   * Where sessions are that this process wrote to lately: the workspace never changes, and a head that is behind only makes the search for
+   * an event id a little longer. It saves a round trip per send.
+   */
+  const places = new Map<string, { workspaceId: string; head: number }>();
+  async function placeOf(sessionId: string): Promise<{ workspaceId: string; head: number } | null> {
+    const known = places.get(sessionId);
+    if (known) return known;
+    const stored = await get(sessionId);
+    if (!stored) return null;
+    const place = { workspaceId: stored.record.workspace_id, head: stored.state.head };
+    if (places.size >= PLACES_MAX) places.delete(places.keys().next().value!);
+    places.set(sessionId, place);
+    return place;
   }
 
   /** Ids minted and bodies stored for a batch; the head is what we know of the log's position. */
@@ -109,11 +126,11 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
     },
 
     async send({ sessionId, bodies, digest, isRetry }) {
-      const stored = await get(sessionId);
-      if (!stored) return { outcome: 'missing' };
-      const workspaceId = stored.record.workspace_id;
+      const place = await placeOf(sessionId);
+      if (!place) return { outcome: 'missing' };
+      const { workspaceId } = place;
       const keys = sessionKeys(sessionId);
-      const { ids: minted, flat } = await prepare(workspaceId, sessionId, stored.state.head, bodies);
+      const { ids: minted, flat } = await prepare(workspaceId, sessionId, place.head, bodies);
       const reply = await redis.mhSend(
         keys.state,
         keys.log,
@@ -126,13 +143,17 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
         SENT_MEMORY_SECONDS,
         ...flat,
       );
-      if (reply[0] === -1) return { outcome: 'missing' };
+      if (reply[0] === -1) {
+        places.delete(sessionId);
+        return { outcome: 'missing' };
+      }
       if (reply[0] === -2) return { outcome: 'archived' };
       if (reply[0] === 2) {
         const entries = await entriesAt(redis, keys.log, String(reply[1]).split(','));
         const decoded = await decodeEntries(blobs, entries);
         return { outcome: 'repeated', events: decoded.map(({ event }) => event) };
       }
+      place.head = Math.max(place.head, Number(reply[2]));
       const answer: SessionEvent[] = bodies.map((body, i) => {
         const time = reply[3 + i * 2];
         return { id: minted[i]!, ...body, processed_at: time === '' || time === undefined ? null : timestamp(Number(time)) };

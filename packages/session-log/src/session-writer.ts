@@ -4,8 +4,8 @@ import { timestamp } from '@manyhands/contract';
 import { encodeBody } from './entry.ts';
 import { BUCKETS, dirtyKey, dirtyMember, parseDirtyMember, previewChannel, sessionKeys } from './keys.ts';
 import { defineScripts } from './scripts.ts';
-import { changedFields } from './state.ts';
-import type { SessionLogDeps, SessionWriter } from './types.ts';
+import { changedFields, parseSession } from './state.ts';
+import type { Lease, SessionLogDeps, SessionWriter } from './types.ts';
 
 export function createSessionWriter({ redis: connection, blobs, clock }: Pick<SessionLogDeps, 'redis' | 'blobs' | 'clock'>): SessionWriter {
   const redis = defineScripts(connection);
@@ -25,10 +25,21 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
   return {
     async acquire(sessionId, workerId, ttlMs) {
       const keys = sessionKeys(sessionId);
-      const [code, first, takeovers, head] = await redis.mhAcquire(keys.state, keys.lease, workerId, ttlMs);
+      const [code, first, takeovers, record, flat, queued] = await redis.mhAcquire(
+        keys.state,
+        keys.lease,
+        keys.rec,
+        keys.queue,
+        workerId,
+        ttlMs,
+      );
       if (code === -1) return { missing: true };
       if (code === 0) return { busyForMs: Number(first) };
-      return { lease: { sessionId, epoch: Number(first), takeovers: Number(takeovers), head: Number(head) } };
+      const stored = parseSession(record as string, flat as string[]);
+      if (!stored) return { missing: true };
+      workspaces.set(sessionId, stored.record.workspace_id);
+      const lease: Lease = { sessionId, epoch: Number(first), takeovers: Number(takeovers), head: stored.state.head };
+      return { lease, stored, queued: (queued as string[]).map(Number) };
     },
     async renew(lease, workerId, ttlMs) {
       const keys = sessionKeys(lease.sessionId);

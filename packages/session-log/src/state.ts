@@ -1,6 +1,6 @@
 /** The state hash: its fields as text and as typed state. */
 import type { SessionStatus, SessionUsage } from '@manyhands/contract';
-import type { AppendBatch, SessionState } from './types.ts';
+import type { AppendBatch, SessionRecord, SessionState, StoredSession } from './types.ts';
 
 export const NO_USAGE: SessionUsage = {
   input_tokens: 0,
@@ -73,4 +73,12 @@ export function changedFields(change: NonNullable<AppendBatch['state']>, nowMs: 
   if (change.failures !== undefined) fields.push(['failures', String(change.failures)]);
   if (fields.length > 0) fields.push(['updated_at', String(nowMs)]);
   return fields.flat();
+}
+
+/** A session from its record and its state hash as a script returns it, field after value. */
+export function parseSession(record: string, flat: string[]): StoredSession | null {
+  const hash: Record<string, string> = {};
+  for (let i = 0; i + 1 < flat.length; i += 2) hash[flat[i]!] = flat[i + 1]!;
+  const state = parseState(hash);
+  return state ? { record: JSON.parse(record) as SessionRecord, state } : null;
 }

@@ -141,8 +141,8 @@ export interface SessionLog {
   listEvents(sessionId: string, query: EventQuery): Promise<{ events: SessionEvent[]; nextCursor: string | null }>;
   /** Entries behind `after`, oldest first, bodies resolved. */
   read(sessionId: string, after: number, limit: number): Promise<LogEntry[]>;
-  /** Client events that no worker took up yet, in arrival order. */
-  pending(sessionId: string): Promise<LogEntry[]>;
+  /** Client events that no worker took up yet, in arrival order; `positions` if the caller knows which. */
+  pending(sessionId: string, positions?: number[]): Promise<LogEntry[]>;
   /** Position of the first appearance of an event, or null. */
   findEvent(sessionId: string, eventId: string): Promise<number | null>;
   /** How many sessions of a workspace refer to an environment (deletion guard). */
@@ -184,7 +184,12 @@ export type AppendResult =
 
 /** The part of the log that workers use. `append` throws AppError `fenced` when another worker took over: stop quietly (I3). */
 export interface SessionWriter {
-  acquire(sessionId: string, workerId: string, ttlMs: number): Promise<{ lease: Lease } | { busyForMs: number } | { missing: true }>;
+  /** With the lease comes the session as it is now, and the positions of its queued client events. */
+  acquire(
+    sessionId: string,
+    workerId: string,
+    ttlMs: number,
+  ): Promise<{ lease: Lease; stored: StoredSession; queued: number[] } | { busyForMs: number } | { missing: true }>;
   /** False when the lease is lost. */
   renew(lease: Lease, workerId: string, ttlMs: number): Promise<boolean>;
   /** `handover`: work is left; the session stays dirty and due at once. */

@@ -20,6 +20,7 @@ const MAX_STALLED_COUNT = 1_000;
 const KEEP_COMPLETED = 200;
 const KEEP_FAILED = 1_000;
 const LOG_LINES_KEPT = 20;
+const REPORT_DELAY_MS = 100;
 
 export interface TurnQueue {
   wake(job: TurnJob): Promise<void>;
@@ -114,14 +115,40 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
   };
 }
 
-/** Board updates are a courtesy: in order, one at a time, and never an error of the turn. */
+/**
+ * Board updates are a courtesy: gathered for a moment so that they never stand in a turn's way, in order, and never an error of the turn.
+ * Only the newest phase counts.
+ */
 function reportTo(job: Job, options: ConsumeOptions): TurnReport {
-  let chain: Promise<unknown> = Promise.resolve();
-  const next = (work: () => Promise<unknown>) => {
-    chain = chain.then(work).catch((error: unknown) => options.log.debug({ err: error, jobId: job.id }, 'board update failed'));
+  let phase: string | null = null;
+  let lines: string[] = [];
+  let waiting = false;
+
+  async function tell(): Promise<void> {
+    waiting = false;
+    const told = { phase, lines };
+    phase = null;
+    lines = [];
+    try {
+      for (const line of told.lines) await job.log(line);
+      if (told.phase !== null) await job.updateProgress({ phase: told.phase, worker: options.workerId, attempt: job.attemptsStarted });
+    } catch (error) {
+      options.log.debug({ err: error, jobId: job.id }, 'board update failed');
+    }
+  }
+  const soon = () => {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => void tell(), REPORT_DELAY_MS);
   };
   return {
-    phase: (name) => next(() => job.updateProgress({ phase: name, worker: options.workerId, attempt: job.attemptsStarted })),
-    line: (text) => next(() => job.log(text)),
+    phase(name) {
+      phase = name;
+      soon();
+    },
+    line(text) {
+      lines.push(text);
+      soon();
+    },
   };
 }

@@ -40,7 +40,7 @@ export function terminalRenderer(stdout: Output): Renderer {
   /** What stands on the last line and goes when something else comes. */
   let transient = '';
   let midLine = false;
-  const columns = () => stdout.columns ?? DEFAULT_COLUMNS;
+  const columns = () => stdout.columns || DEFAULT_COLUMNS;
 
   function clear(): void {
     if (transient !== '') stdout.write(CLEAR_LINE);

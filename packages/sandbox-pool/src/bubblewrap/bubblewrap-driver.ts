@@ -219,8 +219,7 @@ export function createBubblewrapDriver(options: BubblewrapDriverOptions): Sandbo
       }
       await destroy(probe);
       log.info({ identity: identity.kind, groups: groups !== null }, 'bubblewrap works here');
-      if (!groups)
-        log.warn('no control group can be written: a memory limit holds per process only. A pool run as root has stronger walls');
+      if (!groups) log.warn('no control group can be written here: the memory limit holds for each process, not for a sandbox as a whole');
     },
     async listStrays() {
       await groups?.sweepAbandoned(clock.now());

@@ -39,17 +39,19 @@ export function usableRange(uidMap: string): UidRange | null {
   return null;
 }
 
+const hasProcesses = (uid: number) => pidsOfUser(uid).length > 0;
+
 /**
  * Picks ids that no process on this host runs under and that were not given out by this picker. Random, so that pools which share a host do
  * not meet.
  */
-export function createUidPicker(range: UidRange, random: () => number = Math.random) {
+export function createUidPicker(range: UidRange, random: () => number = Math.random, isInUse: (uid: number) => boolean = hasProcesses) {
   const taken = new Set<number>();
   return {
     take(): number {
       for (;;) {
         const uid = range.first + Math.floor(random() * range.count);
-        if (taken.has(uid) || pidsOfUser(uid).length > 0) continue;
+        if (taken.has(uid) || isInUse(uid)) continue;
         taken.add(uid);
         return uid;
       }

@@ -2,7 +2,7 @@
  * Control groups, one per sandbox, below `manyhands/<pool>` of each hierarchy: memory, pids and a small share of the processor. Works with
  * version 2 and with the memory, pids and cpu hierarchies of version 1. Where none can be written, resource limits are all there is.
  */
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { AppError, pause } from '@manyhands/base';
@@ -61,18 +61,24 @@ export function createLimitGroups(poolId: string): LimitGroups | null {
     settings: (limits) => (kind === 'v2' ? settingsV2(limits) : (SETTINGS_V1[controller]?.(limits) ?? [])),
   }));
 
-  async function prepareV2(): Promise<void> {
-    const first = detected[0];
+  /** Children have a controller only if every parent hands it down. */
+  function prepare(): void {
+    for (const { base } of hierarchies) mkdirSync(base, { recursive: true });
+    const [first] = detected;
     if (first?.kind !== 'v2') return;
-    // Children have a controller only if every parent hands it down.
-    for (const directory of [first.mount, path.join(first.mount, 'manyhands'), path.join(first.mount, 'manyhands', poolId)]) {
-      await mkdir(directory, { recursive: true });
-      await writeFile(path.join(directory, 'cgroup.subtree_control'), '+memory +pids +cpu');
-    }
+    for (const directory of [first.mount, path.join(first.mount, 'manyhands'), path.join(first.mount, 'manyhands', poolId)])
+      writeFileSync(path.join(directory, 'cgroup.subtree_control'), '+memory +pids +cpu');
   }
+  try {
+    prepare();
+  } catch {
+    // In a container whose processes sit in the root of its hierarchy, nothing can be handed down.
+    return null;
+  }
+
   return {
     async make(id, limits) {
-      await prepareV2();
+      prepare();
       for (const hierarchy of hierarchies) {
         const group = path.join(hierarchy.base, id);
         await mkdir(group, { recursive: true });

@@ -1,7 +1,9 @@
 -- Takes the session's lease for a worker under a new epoch; older epochs are refused from here on (I3).
--- KEYS state, lease
+-- KEYS state, lease, rec, queue
 -- ARGV 1 worker, 2 lease time in ms
--- Returns {1, epoch, takeovers, head}, {0, ms that the present lease still lives}, {-1} no such session or ended.
+-- Returns {1, epoch, takeovers, record JSON, state fields and values, positions queued}, {0, ms that the present lease still lives},
+--         {-1} no such session or ended.
+-- What the worker reads next comes along: a turn starts with one round trip less.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or status == 'deleted' or status == 'terminated' then return { -1 } end
 local left = redis.call('PTTL', KEYS[2])
@@ -14,4 +16,4 @@ if redis.call('HGET', KEYS[1], 'open') == '1' then
 end
 redis.call('HSET', KEYS[1], 'n', 0, 'res', '', 'open', 1)
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return { 1, epoch, takeovers, tonumber(redis.call('HGET', KEYS[1], 'seq')) }
+return { 1, epoch, takeovers, redis.call('GET', KEYS[3]), redis.call('HGETALL', KEYS[1]), redis.call('LRANGE', KEYS[4], 0, -1) }

@@ -1,0 +1,54 @@
+/** Each process gets only the environment it needs (DESIGN 7). */
+import { expect, test } from 'vitest';
+import { childEnvironment, narrowEnvironment, type ServiceKind } from '../src/up/child-environment.ts';
+
+const KINDS: ServiceKind[] = ['gateway', 'harness', 'sandbox-pool', 'egress', 'model-double'];
+const EVERYTHING = {
+  PATH: '/bin',
+  HOME: '/home/me',
+  NODE_EXTRA_CA_CERTS: '/ca.pem',
+  AWS_SECRET_ACCESS_KEY: 'secret-aws',
+  ANTHROPIC_API_KEY: 'secret-anthropic',
+  MANYHANDS_MODEL_API_KEY: 'secret-model',
+  MANYHANDS_MODEL_API_KEY_FILE: '/secret-model-file',
+  MANYHANDS_MODEL_BASE_URL: 'https://model.example',
+  MANYHANDS_API_KEY: 'secret-api',
+  MANYHANDS_POOL_WARM: '4',
+  MANYHANDS_EGRESS_EXTRA_DENY: '10.0.0.0/8',
+  REDIS_URL: 'redis://:secret-redis@127.0.0.1',
+  NATS_URL: 'nats://secret-nats@127.0.0.1',
+  EMPTY: '',
+};
+const holders = (secret: string) =>
+  KINDS.filter((kind) => Object.values(childEnvironment(kind, EVERYTHING, {})).some((value) => value.includes(secret)));
+
+test('the model key reaches the harness and nobody else', () => {
+  for (const secret of ['secret-anthropic', 'secret-model', '/secret-model-file']) expect(holders(secret)).toEqual(['harness']);
+});
+
+test('addresses and API keys reach nobody by inheritance, only by being given', () => {
+  for (const secret of ['secret-api', 'secret-redis', 'secret-nats', 'secret-aws']) expect(holders(secret)).toEqual([]);
+  expect(childEnvironment('gateway', EVERYTHING, { MANYHANDS_API_KEY: 'given' })['MANYHANDS_API_KEY']).toBe('given');
+});
+
+test('settings reach the process that reads them', () => {
+  expect(childEnvironment('sandbox-pool', EVERYTHING, {})['MANYHANDS_POOL_WARM']).toBe('4');
+  expect(childEnvironment('egress', EVERYTHING, {})['MANYHANDS_EGRESS_EXTRA_DENY']).toBe('10.0.0.0/8');
+});
+
+test('the model double gets its surroundings and nothing of the user', () => {
+  expect(childEnvironment('model-double', EVERYTHING, {})).toEqual({
+    PATH: '/bin',
+    HOME: '/home/me',
+    NODE_EXTRA_CA_CERTS: '/ca.pem',
+    MANYHANDS_WATCH_PARENT: '1',
+    MANYHANDS_READY_FD: '3',
+  });
+});
+
+test('what the command itself keeps, and with it Redis, NATS and tools, holds no key and no address', () => {
+  const environment: Record<string, string | undefined> = { ...EVERYTHING, http_proxy: 'http://proxy' };
+  const before = narrowEnvironment(environment);
+  expect(before).toMatchObject(EVERYTHING);
+  expect(environment).toEqual({ PATH: '/bin', HOME: '/home/me', NODE_EXTRA_CA_CERTS: '/ca.pem', http_proxy: 'http://proxy' });
+});
