@@ -3,12 +3,16 @@ import { APIError } from '@anthropic-ai/sdk';
 import { expect } from 'vitest';
 import { OPERATOR_KEY, type Stack } from './stack.ts';
 
+/** Parsed JSON of a shape that the test is about to check. */
+// biome-ignore lint/suspicious/noExplicitAny: its shape is what is being tested
+export type Foreign = any;
+
 export interface RawAnswer {
   status: number;
   headers: Headers;
   text: string;
   /** The parsed body; undefined if it is no JSON. */
-  body: any;
+  body: Foreign;
 }
 export interface RawRequest {
   headers?: Record<string, string>;

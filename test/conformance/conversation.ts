@@ -4,7 +4,7 @@ import type { BetaManagedAgentsSessionEvent, BetaManagedAgentsStreamSessionEvent
 import type { BetaManagedAgentsDeltaType, SessionCreateParams } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
 import { type DoubleScript, doubleScript, type JournalEntry } from '@manyhands/model/testing';
 import { expect } from 'vitest';
-import { all } from './client.ts';
+import { all, type Foreign } from './client.ts';
 import type { Stack } from './stack.ts';
 
 export type Told = BetaManagedAgentsStreamSessionEvents;
@@ -152,9 +152,9 @@ export async function follow(stack: Stack, sessionId: string, options: FollowOpt
 }
 
 /** What the model double was asked for a session, in order. */
-export async function modelRequests(stack: Stack, sessionId: string): Promise<(JournalEntry & { body: any })[]> {
+export async function modelRequests(stack: Stack, sessionId: string): Promise<(JournalEntry & { body: Foreign })[]> {
   const response = await fetch(`${stack.doubleUrl}/double/journal?limit=1000&session=${sessionId}`);
-  return ((await response.json()) as { data: (JournalEntry & { body: any })[] }).data;
+  return ((await response.json()) as { data: (JournalEntry & { body: Foreign })[] }).data;
 }
 
 /** What holds of every finished history. */

@@ -97,7 +97,10 @@ export const REQUIREMENTS = {
   'http.announcement': { source: 'CONTRACT 8 N', promise: 'shapes of the announcement are refused and the current shape is shown' },
   'http.request_id': { source: 'CONTRACT 0.3', promise: 'every answer carries a request id of its own' },
   'http.fuzz': { source: 'CONTRACT 5', promise: 'no path and body is answered with anything but a documented refusal' },
-  'sessions.create.defaults': { source: 'CONTRACT SE-1, 8 J', promise: 'a new session is idle, has every field present and an empty log' },
+  'sessions.create.defaults': {
+    source: 'CONTRACT SE-1, SE-2, 8 J',
+    promise: 'a new session is idle, has every field present and an empty log',
+  },
   'sessions.create.snapshot': {
     source: 'CONTRACT SE-1',
     promise: 'a session keeps the agent as it was; a version may be pinned; an archived agent starts none',
@@ -234,5 +237,46 @@ export const REQUIREMENTS = {
   'previews.choice': { source: 'CONTRACT EV-3', promise: 'only the asked kinds are previewed, and previews are never stored or replayed' },
   'previews.late': { source: 'BEHAVIOUR 7', promise: 'who comes in the middle of a message gets no preview of it' },
   'previews.cut': { source: 'CONTRACT 8 O', promise: 'a request that broke off is previewed anew under another id' },
+  'tools.bash': { source: 'issue 2', promise: 'a command runs in a real sandbox and its true output reaches the model' },
+  'tools.events': {
+    source: 'CONTRACT 3.2',
+    promise: 'a call and its result have exactly the fields of their kinds, in order, under the id the model sees',
+  },
+  'tools.bash.shell': {
+    source: 'BEHAVIOUR 9',
+    promise: 'the shell persists, fails with the exit code, restarts, is killed at its time limit, and has no stdin',
+  },
+  'tools.files': {
+    source: 'BEHAVIOUR 9, CONTRACT 4.3',
+    promise: 'write, read, edit, glob and grep do what they say, in the documented words',
+  },
+  'tools.confined': {
+    source: 'CONTRACT 4.3',
+    promise: 'file tools reach the workspace only, whatever links and paths say; bash is not bound',
+  },
+  'tools.bad_input': { source: 'issue 2', promise: 'a call with a wrong input gets an error result that names the field' },
+  'tools.parallel': { source: 'BEHAVIOUR 6', promise: 'calls of one answer run side by side and come back to the model together' },
+  'tools.interrupt': {
+    source: 'BEHAVIOUR 8',
+    promise: 'an interrupt kills the running command, answers the call, and the workspace goes on',
+  },
+  'tools.workspace': { source: 'BEHAVIOUR 4, I11', promise: 'a session keeps its files over turns and shares them with no other' },
+  'tools.queued_behind': { source: 'CONTRACT 8 L', promise: 'a message sent while a command runs is taken up when its work is done' },
+  'tools.default_job': {
+    source: 'issue 2',
+    promise: 'without a script the double does a real job with real tools and reports the true output',
+  },
+  'tools.hostile': { source: 'issue 2', promise: 'binary, endless, huge and deceiving output is bounded and cleaned, and breaks nothing' },
+  'tools.network': {
+    source: 'I11',
+    promise: 'a sandbox reaches neither the host, nor private or metadata addresses, nor hosts that are not allowed',
+  },
+  'tools.secrets': { source: 'I7', promise: 'no address or key of the installation is in a sandbox, and nothing said is in a log line' },
+  'turn.drain': { source: 'I10', promise: 'a worker that is told to end hands its turn over, and clients see no error' },
+  'turn.takeover': {
+    source: 'CONTRACT 8 O, I3',
+    promise: 'when a worker dies in a model request, the take-over closes its span, tells nothing else, and asks anew',
+  },
+  'board.jobs': { source: 'issue 2', promise: 'a job on the queue board shows its session, attempt, phase and last log lines' },
 } as const satisfies Record<string, Requirement>;
 export type RequirementId = keyof typeof REQUIREMENTS;

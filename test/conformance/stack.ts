@@ -84,6 +84,7 @@ interface Running {
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const running = new Map<Role, Running[]>();
+  const started = new Map<Role, number>();
   const closers: (() => PromiseLike<void>)[] = [];
   let ended = '';
   /** Last opened, first closed; a closer that fails does not keep the others from running. */
@@ -119,9 +120,11 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       return { ...common, ...(await own[role]?.()), ...FAST[role], ...options.env?.[role] };
     }
     async function start(role: Role, env: Record<string, string>): Promise<Service> {
-      const list = running.get(role) ?? [];
-      const service = await spawnService({ name: `${role}-${list.length + 1}`, entry: path.join(PACKAGES, ENTRIES[role]), env });
-      running.set(role, [...list, { service, env }]);
+      const number = (started.get(role) ?? 0) + 1;
+      started.set(role, number);
+      const service = await spawnService({ name: `${role}-${number}`, entry: path.join(PACKAGES, ENTRIES[role]), env });
+      // Several may be starting at once: the list is read after the wait.
+      running.set(role, [...(running.get(role) ?? []), { service, env }]);
       return service;
     }
     const first = async (role: Role) => start(role, await environment(role));
@@ -130,7 +133,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const wanted: Role[] = Array.from({ length: options.count?.gateway ?? 1 }, () => 'gateway' as const);
     if (options.tier !== 'gateway') wanted.push(...Array.from({ length: options.count?.harness ?? 1 }, () => 'harness' as const));
     if (options.tier === 'full') wanted.push('egress');
-    await Promise.all(wanted.map(first));
+    // All of them are awaited, so that a failed start leaves none behind.
+    for (const result of await Promise.allSettled(wanted.map(first))) if (result.status === 'rejected') throw result.reason;
     if (options.tier === 'full') await first('sandbox-pool');
 
     function at(role: Role, n: number): Running {

@@ -68,7 +68,7 @@ export {
 } from './events.ts';
 export { CallState, HAND_MAX_FRAME_BYTES, HandReply, HandRequest, SANDBOX_PATHS, ToolOutcome } from './hand-protocol.ts';
 export { eventIdPosition, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
-export { HintJob, TurnJob } from './jobs.ts';
+export { HintJob, ReleaseJob, TurnJob } from './jobs.ts';
 export type { ModelInfo } from './models.ts';
 export {
   AckRequest,

@@ -3,27 +3,31 @@
  * wake-up that fails costs seconds until a sweep, and no request (I5).
  */
 import { ensureError, type Logger } from '@manyhands/base';
+import type { ReleaseJob } from '@manyhands/contract';
 import type { TurnQueue } from '@manyhands/turn-queue';
 
 export interface Wakes {
   wake(workspaceId: string, sessionId: string): void;
   hint(workspaceId: string, sessionId: string): void;
+  /** Lets the sandbox of a session go that was deleted or archived; one that is not told lets go by itself later. */
+  release(job: ReleaseJob): void;
   /** Resolves when all wake-ups so far were sent or failed. */
   settled(): Promise<void>;
 }
 
 export function createWakes(turnQueue: TurnQueue, log: Logger): Wakes {
   const underWay = new Set<Promise<void>>();
-  function send(what: 'wake' | 'hint', workspaceId: string, sessionId: string): void {
-    const sending = turnQueue[what]({ session_id: sessionId, workspace_id: workspaceId }).catch((error: unknown) => {
+  function send(what: string, sessionId: string, queued: Promise<void>): void {
+    const sending = queued.catch((error: unknown) => {
       log.warn({ err: ensureError(error), sessionId, what }, 'queueing failed; a sweep finds the session');
     });
     underWay.add(sending);
     void sending.finally(() => underWay.delete(sending));
   }
   return {
-    wake: (workspaceId, sessionId) => send('wake', workspaceId, sessionId),
-    hint: (workspaceId, sessionId) => send('hint', workspaceId, sessionId),
+    wake: (workspaceId, sessionId) => send('wake', sessionId, turnQueue.wake({ session_id: sessionId, workspace_id: workspaceId })),
+    hint: (workspaceId, sessionId) => send('hint', sessionId, turnQueue.hint({ session_id: sessionId, workspace_id: workspaceId })),
+    release: (job) => send('release', job.session_id, turnQueue.release(job)),
     async settled() {
       await Promise.all(underWay);
     },

@@ -101,12 +101,13 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
     if (hintSent) return;
     hintSent = true;
     // A session that has a sandbox needs no hint; a failing environment look-up is the first call's business.
-    if (!wantsSandbox || used) return tellPool(null);
-    tellPool(
-      sandboxSpec(deps.environments, record)
-        .then((spec) => sendHint(messaging, { session_id: record.id, workspace_id: record.workspace_id, spec }))
-        .catch(() => null),
-    );
+    const asking =
+      wantsSandbox && !used
+        ? sandboxSpec(deps.environments, record)
+            .then((spec) => sendHint(messaging, { session_id: record.id, workspace_id: record.workspace_id, spec }))
+            .catch(() => null)
+        : null;
+    tellPool(asking);
   }
 
   return {

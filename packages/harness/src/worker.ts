@@ -4,8 +4,8 @@
  * The sweep covers what a queue cannot: a wake-up that was never enqueued because a gateway died in between, a queue that lost its jobs,
  * a session whose back-off has passed.
  */
-import { ensureError, pause } from '@manyhands/base';
-import { enabledTools, type HintJob, SANDBOX_TOOLS } from '@manyhands/contract';
+import { ensureError, hasCode, pause } from '@manyhands/base';
+import { DoneReply, enabledTools, type HintJob, type ReleaseJob, SANDBOX_TOOLS, sandboxSubject } from '@manyhands/contract';
 import { sendHint } from '@manyhands/hands';
 import { consumeTurns, type TurnQueue } from '@manyhands/turn-queue';
 import { runSession } from './session-run.ts';
@@ -13,6 +13,7 @@ import { sandboxSpec } from './tool-router.ts';
 import type { HarnessDeps } from './turn.ts';
 
 const SWEEP_INTERVAL_MS = 2_000;
+const RELEASE_TIMEOUT_MS = 10_000;
 const SWEEP_LIMIT_PER_BUCKET = 200;
 
 export interface HarnessWorker {
@@ -29,6 +30,7 @@ export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queu
     workerId: deps.settings.workerId,
     onTurn: (job, report) => runSession(deps, job, report, draining.signal),
     onHint: (job) => hint(deps, job),
+    onRelease: (job) => release(deps, job),
   });
 
   const sweep = (async () => {
@@ -61,4 +63,15 @@ async function hint(deps: HarnessDeps, job: HintJob): Promise<void> {
   if (!SANDBOX_TOOLS.some((tool) => enabled.has(tool))) return;
   const spec = await sandboxSpec(deps.environments, stored.record);
   await sendHint(deps.messaging, { session_id: job.session_id, workspace_id: job.workspace_id, spec });
+}
+
+/** The session is over: its sandbox goes without a snapshot. A pool that is gone took its sandboxes with it. */
+async function release(deps: HarnessDeps, job: ReleaseJob): Promise<void> {
+  const { session_id, generation, pool_id, sandbox_id } = job;
+  try {
+    await deps.messaging.request(sandboxSubject(pool_id, sandbox_id, 'release'), { session_id, generation }, DoneReply, RELEASE_TIMEOUT_MS);
+  } catch (error) {
+    if (!hasCode(error, 'unavailable')) throw error;
+  }
+  if (job.delete_blobs) await deps.blobs.deletePrefix(`${job.workspace_id}/${session_id}/`);
 }

@@ -7,11 +7,12 @@
  * - `maxStalledCount` is high on purpose: poison turns are counted in the session's state, where take-overs without progress show.
  */
 import { createRedis, type Logger, type Redis } from '@manyhands/base';
-import { HintJob, TurnJob } from '@manyhands/contract';
+import { HintJob, ReleaseJob, TurnJob } from '@manyhands/contract';
 import { type Job, Queue, Worker } from 'bullmq';
 
 export const TURN_QUEUE = 'turns';
-export const HINT_QUEUE = 'hints';
+/** Hints that a sandbox will be wanted, and words that one is not any more. */
+export const SANDBOX_QUEUE = 'sandboxes';
 /** The hash tag keeps a queue's keys in one slot of a Redis Cluster. */
 export const QUEUE_PREFIX = '{mh-queue}';
 export const LOCK_DURATION_MS = 5_000;
@@ -21,10 +22,13 @@ const KEEP_COMPLETED = 200;
 const KEEP_FAILED = 1_000;
 const LOG_LINES_KEPT = 20;
 const REPORT_DELAY_MS = 100;
+const RELEASE_ATTEMPTS = 5;
+const RELEASE_RETRY_MS = 1_000;
 
 export interface TurnQueue {
   wake(job: TurnJob): Promise<void>;
   hint(job: HintJob): Promise<void>;
+  release(job: ReleaseJob): Promise<void>;
   /** Jobs not yet finished: waiting, delayed and active. */
   depth(): Promise<{ waiting: number; active: number }>;
   /** For Bull Board. */
@@ -39,15 +43,18 @@ export function createTurnQueue(redis: Redis): TurnQueue {
     defaultJobOptions: { removeOnComplete: { count: KEEP_COMPLETED }, removeOnFail: { count: KEEP_FAILED }, keepLogs: LOG_LINES_KEPT },
   };
   const turns = new Queue(TURN_QUEUE, options);
-  const hints = new Queue(HINT_QUEUE, options);
-  for (const queue of [turns, hints]) queue.on('error', () => {});
+  const sandboxes = new Queue(SANDBOX_QUEUE, options);
+  for (const queue of [turns, sandboxes]) queue.on('error', () => {});
   return {
-    queues: [turns, hints],
+    queues: [turns, sandboxes],
     async wake(job) {
       await turns.add('turn', job, { deduplication: { id: job.session_id, keepLastIfActive: true } });
     },
     async hint(job) {
-      await hints.add('hint', job, { deduplication: { id: job.session_id }, attempts: 1 });
+      await sandboxes.add('hint', job, { deduplication: { id: job.session_id }, attempts: 1 });
+    },
+    async release(job) {
+      await sandboxes.add('release', job, { attempts: RELEASE_ATTEMPTS, backoff: { type: 'exponential', delay: RELEASE_RETRY_MS } });
     },
     async depth() {
       const counts = await turns.getJobCounts('waiting', 'delayed', 'prioritized', 'active');
@@ -55,7 +62,7 @@ export function createTurnQueue(redis: Redis): TurnQueue {
     },
     async close() {
       await turns.close();
-      await hints.close();
+      await sandboxes.close();
     },
   };
 }
@@ -79,11 +86,12 @@ export interface ConsumeOptions {
   workerId: string;
   onTurn(job: TurnJob, report: TurnReport): Promise<void>;
   onHint(job: HintJob): Promise<void>;
+  onRelease(job: ReleaseJob): Promise<void>;
 }
 
 /** Starts taking jobs. A processor that throws fails its job; the dirty mark brings the session back. */
 export function consumeTurns(options: ConsumeOptions): TurnConsumer {
-  const connections = ['turns', 'hints'].map((name) => createRedis(options.redisUrl, 'patient', options.log, `worker-${name}`));
+  const connections = [TURN_QUEUE, SANDBOX_QUEUE].map((name) => createRedis(options.redisUrl, 'patient', options.log, `worker-${name}`));
   const common = {
     prefix: QUEUE_PREFIX,
     lockDuration: LOCK_DURATION_MS,
@@ -98,18 +106,22 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
     },
     { ...common, connection: connections[0]!, concurrency: options.concurrency, name: options.workerId },
   );
-  const hints = new Worker(HINT_QUEUE, async (job: Job) => options.onHint(HintJob.parse(job.data)), {
-    ...common,
-    connection: connections[1]!,
-    concurrency: 4,
-  });
-  for (const worker of [turns, hints]) {
+  const sandboxes = new Worker(
+    SANDBOX_QUEUE,
+    async (job: Job) => (job.name === 'release' ? options.onRelease(ReleaseJob.parse(job.data)) : options.onHint(HintJob.parse(job.data))),
+    {
+      ...common,
+      connection: connections[1]!,
+      concurrency: 4,
+    },
+  );
+  for (const worker of [turns, sandboxes]) {
     worker.on('error', (error) => options.log.warn({ err: error }, 'queue worker error'));
     worker.on('failed', (job, error) => options.log.error({ err: error, jobId: job?.id }, 'job failed'));
   }
   return {
     async close() {
-      await Promise.all([turns.close(), hints.close()]);
+      await Promise.all([turns.close(), sandboxes.close()]);
       for (const connection of connections) connection.disconnect();
     },
   };

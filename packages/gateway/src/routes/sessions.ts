@@ -1,7 +1,7 @@
 /** SE-1..6: sessions. */
 import { invalidRequest, notFound } from '@manyhands/base';
 import { SESSION_STATUSES, SessionCreate, type SessionStatus, SessionUpdate } from '@manyhands/contract';
-import { toSession } from '@manyhands/session-log';
+import { type StoredSession, toSession } from '@manyhands/session-log';
 import type { FastifyInstance } from 'fastify';
 import { identityOf } from '../auth.ts';
 import type { GatewayDeps } from '../deps.ts';
@@ -37,6 +37,13 @@ function stillRunning(sessionId: string, wish: string) {
 
 export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessions: SessionLookup, wakes: Wakes): void {
   const { sessionLog, clock } = deps;
+
+  /** A session that is over needs no sandbox. */
+  function releaseSandbox({ record, state }: StoredSession, deleteBlobs: boolean): void {
+    const { pool_id, sandbox_id, generation } = state.sandbox ?? {};
+    if (!pool_id || !sandbox_id || generation === undefined) return;
+    wakes.release({ session_id: record.id, workspace_id: record.workspace_id, pool_id, sandbox_id, generation, delete_blobs: deleteBlobs });
+  }
 
   app.post('/v1/sessions', async (request) => {
     readQuery(request, []);
@@ -79,20 +86,24 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
   app.delete<SessionRoute>('/v1/sessions/:session_id', async (request) => {
     readQuery(request, []);
     refuseBody(request.body);
-    const { record } = await sessions.get(identityOf(request), request.params.session_id);
+    const stored = await sessions.get(identityOf(request), request.params.session_id);
+    const { record } = stored;
     const outcome = await sessionLog.delete(record.id);
     if (outcome === 'running') throw stillRunning(record.id, 'deleted');
     if (outcome === 'missing') throw notFound('session', record.id);
+    releaseSandbox(stored, true);
     return { id: record.id, type: 'session_deleted' };
   });
 
   app.post<SessionRoute>('/v1/sessions/:session_id/archive', async (request) => {
     readQuery(request, []);
     refuseBody(request.body);
-    const { record } = await sessions.get(identityOf(request), request.params.session_id);
+    const stored = await sessions.get(identityOf(request), request.params.session_id);
+    const { record } = stored;
     const outcome = await sessionLog.archive(record.id);
     if (outcome === 'running') throw stillRunning(record.id, 'archived');
     if (outcome === 'missing') throw notFound('session', record.id);
+    releaseSandbox(stored, false);
     return toSession(await sessions.get(identityOf(request), record.id), clock.now());
   });
 }

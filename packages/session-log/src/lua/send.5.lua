@@ -2,7 +2,7 @@
 -- KEYS state, log, queue, dirty, sent
 -- ARGV 1 now, 2 dirty member, 3 is the client trying again (1|0), 4 seconds to remember the send,
 --      then per event: id, type, body field, body
--- Returns {1, starts work (1|0), position and processed_at of each}, {2, remembered positions},
+-- Returns {1, starts work (1|0: a session at work has its worker already), position and processed_at of each}, {2, remembered positions},
 --         {-1} no such session, {-2} archived.
 -- Why atomic: an event without its dirty mark would sleep; a status without its event would lie.
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -18,6 +18,7 @@ if redis.call('HGET', KEYS[1], 'archived_at') ~= '' then return { -2 } end
 local reply = { 1, 0 }
 local positions = {}
 local time
+local queued = false
 local interrupted = false
 for i = 5, #ARGV, 4 do
   local at_rest = status == 'idle' and redis.call('LLEN', KEYS[3]) == 0
@@ -33,13 +34,14 @@ for i = 5, #ARGV, 4 do
     redis.call('RPUSH', KEYS[3], position)
     reply[#reply + 1] = position
     reply[#reply + 1] = ''
-    reply[2] = 1
+    queued = true
     interrupted = interrupted or ARGV[i + 1] == 'user.interrupt'
   end
   positions[#positions + 1] = position
 end
-if reply[2] == 1 then
+if queued then
   if status == 'idle' then
+    reply[2] = 1
     redis.call('HSET', KEYS[1], 'status', 'running', 'running_since', ARGV[1])
     redis.call('ZADD', KEYS[4], ARGV[1], ARGV[2])
   elseif interrupted then
