@@ -41,7 +41,7 @@ export const REQUIREMENTS = {
     promise: 'archiving is final and may be repeated: readable, no update, no new session, no delete',
   },
   'environments.create.defaults': {
-    source: 'CONTRACT EN-1, 8 C',
+    source: 'CONTRACT EN-1, EN-2, 8 C',
     promise: 'a new environment has every field present, unrestricted networking and no packages; names may repeat',
   },
   'environments.create.limited': {

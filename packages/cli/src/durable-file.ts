@@ -1,5 +1,6 @@
 /** Small files that are whole or not there: written beside their place, then renamed. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 /** `mode` is that of the file; readers see the old content or the new, never a part. */
 export function writeByRename(path: string, text: string, mode = 0o600): void {
@@ -22,5 +23,22 @@ export function readIfPresent(path: string): string | null {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
+  }
+}
+
+/**
+ * Makes a directory and its parents. Node's own `recursive` never returns where the system refuses a directory with "not found", as /proc
+ * does.
+ */
+export function makeDirectories(path: string, mode?: number): void {
+  const missing: string[] = [];
+  for (let place = path; !existsSync(place); place = dirname(place)) missing.unshift(place);
+  for (const place of missing) {
+    try {
+      mkdirSync(place, mode);
+    } catch (error) {
+      // Somebody else made it meanwhile.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
   }
 }

@@ -58,7 +58,7 @@ function build(surroundings: Surroundings, setExitCode: (code: number) => void):
     .action(async (raw: RawUpOptions) => {
       const options = parseUpOptions(raw, cwd);
       const signals = watchStopSignals(() => log('ending everything at once'));
-      await up(options, { environment, log, print: (text) => void stdout.write(text), ...signals });
+      await up(options, { environment, cwd, log, print: (text) => void stdout.write(text), ...signals });
     });
 
   program

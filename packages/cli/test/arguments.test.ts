@@ -62,6 +62,14 @@ test.each([
   expect(out).toBe('');
 });
 
+test('a server of the user that does not answer is told before anything is started, without its password', async () => {
+  const redis = await run(['up', '--port', '0'], { REDIS_URL: 'redis://:hidden@127.0.0.1:65000' });
+  expect(redis).toMatchObject({ code: 2, err: expect.stringContaining('REDIS_URL: nothing answers at 127.0.0.1:65000 (ECONNREFUSED).') });
+  expect(redis.err).not.toContain('hidden');
+  const nats = await run(['up', '--port', '0'], { REDIS_URL: 'redis://127.0.0.1:65000', NATS_URL: 'localhost:4222' });
+  expect(nats.code).toBe(2);
+});
+
 test('a log level in the environment is checked like the option', async () => {
   expect(await run(['up'], { MANYHANDS_LOG_LEVEL: 'loud' })).toMatchObject({ code: 2 });
 });

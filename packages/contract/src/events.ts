@@ -142,8 +142,13 @@ export type EventBody =
   | { type: 'span.model_request_end'; model_request_start_id: string; is_error: boolean; model_usage: ModelUsage };
 export type EventType = EventBody['type'];
 
-/** An event as lists and streams show it. */
-export type SessionEvent = EventBody & { id: string; processed_at: string | null };
+/** The kinds that clients send. Only they may wait; everything else is written when it happens. */
+export type ClientEventBody = Extract<EventBody, { type: `user.${string}` }>;
+
+/** An event as lists and streams show it. `processed_at` is null while a client's event is queued. */
+export type SessionEvent =
+  | (ClientEventBody & { id: string; processed_at: string | null })
+  | (Exclude<EventBody, ClientEventBody> & { id: string; processed_at: string });
 
 /** The two stream-only kinds (CONTRACT 3.2). */
 export type PreviewEvent =

@@ -49,6 +49,7 @@ export {
 } from './environments.ts';
 export { ERROR_STATUS, type WireErrorBody, type WireErrorType } from './errors.ts';
 export {
+  type ClientEventBody,
   ClientEventIn,
   EVENT_DELTA_TYPES,
   EVENTS_MAX_PER_REQUEST,

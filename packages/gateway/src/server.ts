@@ -82,6 +82,9 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
     const { wire, unexpected } = toWireError(error, bodyLimitBytes);
     if (unexpected) log.error({ err: error, requestId: request.id }, 'request failed');
     else if (wire.status >= 500) log.warn({ err: error, requestId: request.id }, 'request not served');
+    // The framework closes the connection under a client that still sends, and the answer may be lost with it. So the rest of a body that is
+    // too large is read and thrown away, for as long as a request may take to arrive.
+    if (wire.type === 'request_too_large') reply.removeHeader('connection');
     return sendError(reply, wire);
   });
   const paths = collectPaths(app);

@@ -9,7 +9,7 @@ function log(...bodies: (EventBody | { body: EventBody; id?: string; hidden?: Hi
     return {
       position: i + 1,
       kind: kind ?? 'event',
-      event: { ...body, id: id ?? `e${i + 1}`, processed_at: null },
+      event: { ...body, id: id ?? `e${i + 1}`, processed_at: '2026-01-01T00:00:00.000Z' },
       hidden: hidden ?? null,
       arrival: null,
     };

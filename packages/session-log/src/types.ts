@@ -8,7 +8,16 @@
  */
 import type { Clock, IdSource, Logger, Redis } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import type { EventBody, EventType, PreviewFrame, SessionAgent, SessionEvent, SessionStatus, SessionUsage } from '@manyhands/contract';
+import type {
+  ClientEventBody,
+  EventBody,
+  EventType,
+  PreviewFrame,
+  SessionAgent,
+  SessionEvent,
+  SessionStatus,
+  SessionUsage,
+} from '@manyhands/contract';
 
 /** What never changes in a session's life. Times are milliseconds. */
 export interface SessionRecord {
@@ -78,7 +87,7 @@ export interface CreateSession {
   record: SessionRecord;
   title: string | null;
   metadata: Record<string, string>;
-  initialEvents: EventBody[];
+  initialEvents: ClientEventBody[];
 }
 
 export type SendResult =
@@ -90,7 +99,7 @@ export type SendResult =
 
 export interface SendRequest {
   sessionId: string;
-  bodies: EventBody[];
+  bodies: ClientEventBody[];
   /** Digest over key, session and body; a retry with the same digest within 60 s appends nothing. */
   digest: string;
   /** The client says that it is trying again (`x-stainless-retry-count` above 0). */

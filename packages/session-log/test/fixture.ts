@@ -1,7 +1,7 @@
 /** A log on a private Redis, for tests of this package. */
 import { createRedis, randomIds, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import type { EventBody, SessionAgent } from '@manyhands/contract';
+import type { ClientEventBody, SessionAgent } from '@manyhands/contract';
 import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
 import { createSessionLog, createSessionWriter, createTail, type SessionRecord } from '../src/index.ts';
 
@@ -20,7 +20,7 @@ export const AGENT: SessionAgent = {
   execution_identity: { type: 'service_account' },
 };
 
-export function message(text: string): EventBody {
+export function message(text: string): ClientEventBody {
   return { type: 'user.message', content: [{ type: 'text', text }] };
 }
 
@@ -41,7 +41,7 @@ export async function startFixture() {
     log,
     writer,
     tail,
-    async session(initialEvents: EventBody[] = []): Promise<SessionRecord> {
+    async session(initialEvents: ClientEventBody[] = []): Promise<SessionRecord> {
       const record: SessionRecord = {
         id: randomIds.id('session'),
         workspace_id: 'wrkspc_test',
@@ -52,7 +52,7 @@ export async function startFixture() {
       await log.create({ record, title: null, metadata: {}, initialEvents });
       return record;
     },
-    send: (sessionId: string, ...bodies: EventBody[]) => log.send({ sessionId, bodies, digest: `d${digest++}`, isRetry: false }),
+    send: (sessionId: string, ...bodies: ClientEventBody[]) => log.send({ sessionId, bodies, digest: `d${digest++}`, isRetry: false }),
     async acquire(sessionId: string, worker = 'w1', ttlMs = 5000) {
       const got = await writer.acquire(sessionId, worker, ttlMs);
       if (!('lease' in got)) throw new Error(`no lease: ${JSON.stringify(got)}`);

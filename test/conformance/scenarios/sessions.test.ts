@@ -8,7 +8,6 @@ const stack = useStack({ tier: 'gateway' });
 const sessions = () => stack().client().beta.sessions;
 const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const say = (text: string) => ({ type: 'user.message' as const, content: [{ type: 'text' as const, text }] });
-const _INTERRUPT = { type: 'user.interrupt' as const };
 const NO_USAGE = {
   input_tokens: 0,
   output_tokens: 0,

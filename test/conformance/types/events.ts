@@ -6,14 +6,10 @@ import type {
 } from '@anthropic-ai/sdk/resources/beta/sessions/events';
 import type { BetaManagedAgentsDeltaType } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
 import type { BetaManagedAgentsStreamSessionThreadEvents } from '@anthropic-ai/sdk/resources/beta/sessions/threads/threads';
-import type { EVENT_DELTA_TYPES, EventBody, EventType, FILTERABLE_EVENT_TYPES, PreviewEvent } from '@manyhands/contract';
+import type { EVENT_DELTA_TYPES, EventType, FILTERABLE_EVENT_TYPES, PreviewEvent, SessionEvent } from '@manyhands/contract';
 import type { Assignable, Expect, KindGaps, Owned } from './assignable.ts';
 
-/** Only events of clients wait; all others are written when they happen and carry their time. */
-type ClientBody = Extract<EventBody, { type: `user.${string}` }>;
-type Told =
-  | (ClientBody & { id: string; processed_at: string | null })
-  | (Exclude<EventBody, ClientBody> & { id: string; processed_at: string });
+type Told = SessionEvent;
 
 /** Whatever we tell, a program written for the SDK can read. No exceptions. */
 export type WhatWeTell = [

@@ -1,4 +1,6 @@
 /** What `up` says once everything runs. */
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { snippet } from '../snippet.ts';
 
 export interface BannerFacts {
@@ -8,9 +10,17 @@ export interface BannerFacts {
   /** Model id that the snippet names. */
   model: string;
   usesDouble: boolean;
+  cwd: string;
 }
 
-export function banner({ url, apiKey, dataDir, model, usesDouble }: BannerFacts): string {
+/** The clone: a file in it finds the SDK, and the command is in it. */
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const DEFAULT_DATA = '.manyhands';
+
+export function banner({ url, apiKey, dataDir, model, usesDouble, cwd }: BannerFacts): string {
+  const place = relative(cwd, ROOT) || 'this directory';
+  const command = join(relative(cwd, ROOT), 'packages/cli/dist/main.js');
+  const data = dataDir === join(cwd, DEFAULT_DATA) ? '' : ` --data ${dataDir}`;
   const double = [
     '',
     'No model key is set, so a scripted model double answers: it uses real tools in a real sandbox, but it is no model.',
@@ -27,13 +37,13 @@ export function banner({ url, apiKey, dataDir, model, usesDouble }: BannerFacts)
     `  Logs     ${dataDir}/logs`,
     ...(usesDouble ? double : []),
     '',
-    'Try it: save this as hello.mjs in this directory, then run: node hello.mjs',
+    `Try it: save this as hello.mjs in ${place}, then run: node ${join(relative(cwd, ROOT), 'hello.mjs')}`,
     '',
     '```js',
     snippet({ url, apiKey, model }).trimEnd(),
     '```',
     '',
-    'Or talk to it: node packages/cli/dist/main.js chat',
+    `Or talk to it: node ${command} chat${data}`,
     'Ctrl-C stops everything.',
     '',
   ].join('\n');

@@ -10,9 +10,9 @@
  *   redis/ nats/ blobs/ sandboxes/   data of those
  */
 import { randomInt } from 'node:crypto';
-import { accessSync, chmodSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, chmodSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import { readIfPresent, writeByRename } from '../durable-file.ts';
+import { makeDirectories, readIfPresent, writeByRename } from '../durable-file.ts';
 import { UsageError } from '../usage-error.ts';
 
 export interface DataDirectory {
@@ -49,9 +49,9 @@ export function openDataDirectory(path: string): DataDirectory {
     nats: join(path, 'nats'),
   };
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectories(path, 0o700);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
-    for (const name of ['run', 'logs', 'redis', 'nats']) mkdirSync(join(path, name), { recursive: true, mode: 0o700 });
+    for (const name of ['run', 'logs', 'redis', 'nats']) makeDirectories(join(path, name), 0o700);
     // It holds keys; somebody may have made it by hand.
     chmodSync(path, 0o700);
   } catch (error) {

@@ -1,7 +1,7 @@
 /** What tells scripts and `chat` about a running instance (DESIGN 8). Written by rename, readable by its owner only: it holds the API key. */
-import { accessSync, constants, mkdirSync, rmSync, statSync } from 'node:fs';
+import { accessSync, constants, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { writeByRename } from '../durable-file.ts';
+import { makeDirectories, writeByRename } from '../durable-file.ts';
 import { UsageError } from '../usage-error.ts';
 import type { ProcessEntry } from './supervisor.ts';
 
@@ -26,7 +26,7 @@ export function writeReadyFile(path: string, { url, api_key, console_url, proces
 export function prepareReadyFile(path: string): void {
   try {
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) throw new Error('it is a directory');
-    mkdirSync(dirname(path), { recursive: true });
+    makeDirectories(dirname(path));
     accessSync(dirname(path), constants.W_OK);
     removeReadyFile(path);
   } catch (error) {

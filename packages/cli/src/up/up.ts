@@ -11,6 +11,7 @@ import { type DataDirectory, loadApiKey, loadSecrets, openDataDirectory } from '
 import { lockDataDirectory } from './data-lock.ts';
 import { endLeftovers, recordProcesses } from './leftovers.ts';
 import { bindListenSocket, type ListenSocket } from './listen-socket.ts';
+import { checkOutsideServer } from './outside-server.ts';
 import { prepareReadyFile, removeReadyFile, writeReadyFile } from './ready-file.ts';
 import { findSandboxTools, sandboxRemedy } from './sandbox-tools.ts';
 import { natsServer, redisServer } from './servers.ts';
@@ -25,6 +26,7 @@ const PATIENCE_MS = 5_000;
 export interface UpSurroundings {
   /** The user's environment, complete. */
   environment: Environment;
+  cwd: string;
   /** A line of progress. */
   log: (line: string) => void;
   /** What the command prints. */
@@ -65,7 +67,7 @@ export async function up(options: UpOptions, surroundings: UpSurroundings): Prom
         ready = true;
         for (const path of readyFiles) writeReadyFile(path, { url, api_key: apiKey, console_url: null, processes: supervisor.processes() });
         const model = listedModel(surroundings.environment) ?? DEFAULT_MODEL;
-        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesDouble }));
+        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesDouble, cwd: surroundings.cwd }));
         await untilStopped(new Promise<never>(() => {}), stop);
       }
       log('stopping …');
@@ -105,6 +107,8 @@ async function startAll(
   const usesDouble = !['MANYHANDS_MODEL_API_KEY', 'ANTHROPIC_API_KEY', 'MANYHANDS_MODEL_BASE_URL'].some(
     (name) => given(environment, name) !== undefined,
   );
+  const outside = (['REDIS_URL', 'NATS_URL'] as const).map((name) => ({ name, url: given(environment, name) }));
+  for (const { name, url } of outside) if (url !== undefined) await checkOutsideServer(name, url);
   const [redisUrl, natsUrl, sandboxTools, doublePort] = await Promise.all([
     serverUrl('REDIS_URL', () => redisServer(data, loadSecrets(data), options.fsync, log), STAGE.redis),
     serverUrl('NATS_URL', () => natsServer(data, loadSecrets(data), log), STAGE.nats),
@@ -115,7 +119,7 @@ async function startAll(
   const { logs } = data;
   const plan = { options, environment, logs, redisUrl, natsUrl, apiKey, listenFd: socket.fd, sandboxTools, doublePort };
   const waiting = new Set<string>();
-  const telling = setInterval(() => log(`waiting for ${[...waiting].join(', ')} …`), PATIENCE_MS);
+  const telling = setInterval(() => log(`waiting for ${[...waiting].join(', ')} … (logs: ${logs})`), PATIENCE_MS);
   try {
     await Promise.all(
       planServices(plan).map(async ({ recipe, stage }) => {

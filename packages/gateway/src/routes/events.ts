@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto';
 import { invalidRequest, notFound } from '@manyhands/base';
 import {
+  type ClientEventBody,
   type ClientEventIn,
   EVENT_DELTA_TYPES,
   EVENTS_MAX_PER_REQUEST,
-  type EventBody,
   EventsSend,
   FILTERABLE_EVENT_TYPES,
 } from '@manyhands/contract';
@@ -27,7 +27,7 @@ interface ThreadRoute {
 }
 const EVENT_DELTAS_MAX = 100;
 
-function toBody(event: ClientEventIn, sessionId: string): EventBody {
+function toBody(event: ClientEventIn, sessionId: string): ClientEventBody {
   if (event.type === 'user.message') return event;
   const thread = event.session_thread_id ?? null;
   if (thread !== null) checkThread(sessionId, thread);
