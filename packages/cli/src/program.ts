@@ -1,10 +1,10 @@
 /** The commands, their options and their help. Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
+import { createKey, listKeys, revokeKey } from './api-keys.ts';
 import { chat } from './chat/chat.ts';
 import { doctor } from './doctor.ts';
 import { errorText } from './error-text.ts';
-import { createKey, listKeys, revokeKey } from './keys.ts';
 import type { Surroundings } from './surroundings.ts';
 import { watchStopSignals } from './up/stop-signals.ts';
 import { up } from './up/up.ts';

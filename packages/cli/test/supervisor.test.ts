@@ -17,9 +17,9 @@ async function fixture(options: Partial<SupervisorOptions> = {}) {
   const journal = join(directory.path, 'journal');
   const processesFile = join(directory.path, 'processes.json');
   const supervisor = createSupervisor({ processesFile, log: (line) => said.push(line), onChange: () => {}, ...options });
-  function worker(name: string, behaviour = ''): Recipe {
+  function worker(name: string, behaviour = '', tie: 'kernel' | 'pipe' = 'kernel'): Recipe {
     const env = { PATH: process.env['PATH'] ?? '', BEHAVIOUR: behaviour, JOURNAL: journal, NAME: name };
-    return serviceRecipe({ name, entry: WORKER, env, logs: directory.path, tie: 'kernel' });
+    return serviceRecipe({ name, entry: WORKER, env, logs: directory.path, tie });
   }
   return {
     supervisor,
@@ -116,4 +116,16 @@ test('a child that does not end in time is killed', async () => {
   await fix.supervisor.stop();
   expect(fix.supervisor.processes()).toEqual([]);
   expect(fix.said.at(-1)).toBe('harness-1 did not stop in time and is killed');
+});
+
+test('at once means: everything is killed but the sandbox pool, which takes its sandboxes along', async () => {
+  await using fix = await fixture();
+  await fix.supervisor.start(fix.worker('harness-1', 'stubborn'), 1);
+  await fix.supervisor.start(fix.worker('sandbox-pool-1', '', 'pipe'), 2);
+  const stopped = fix.supervisor.stop();
+  await until(() => fix.journal().includes('end harness-1'), { what: 'harness-1 was asked to end' });
+  fix.supervisor.kill();
+  await stopped;
+  expect(fix.supervisor.processes()).toEqual([]);
+  expect(fix.journal().slice(-2)).toEqual(['end harness-1', 'end sandbox-pool-1']);
 });

@@ -18,9 +18,9 @@ const LEASE_TTL_MS = LOCK_DURATION_MS;
 const RENEW_MS = 1_500;
 const BUSY_POLL_MS = 100;
 
-export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: AbortSignal): Promise<void> {
+export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: AbortSignal): Promise<TurnEnd | 'elsewhere'> {
   const taken = await takeLease(deps, job.session_id, drain);
-  if (!taken) return;
+  if (!taken) return drain.aborted ? 'handover' : 'elsewhere';
   const { lease } = taken;
   const log = deps.logger.child({ sessionId: lease.sessionId, epoch: lease.epoch });
   const lost = new AbortController();
@@ -50,7 +50,7 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
   } catch (error) {
     if (lost.signal.aborted || hasCode(error, 'fenced')) {
       log.info('another worker has this session; stopping quietly');
-      return;
+      return 'elsewhere';
     }
     throw error;
   } finally {

@@ -15,6 +15,8 @@ import type { HarnessDeps } from './turn.ts';
 const SWEEP_INTERVAL_MS = 2_000;
 const RELEASE_TIMEOUT_MS = 10_000;
 const SWEEP_LIMIT_PER_BUCKET = 200;
+/** A wake-up usually comes with the event; the sweep leaves it that much time. */
+const SWEEP_SETTLE_MS = 1_000;
 
 export interface HarnessWorker {
   /** Hands running turns over at their next safe point; resolves when all are out of hand. */
@@ -28,7 +30,11 @@ export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queu
     log: deps.logger,
     concurrency: options.concurrency,
     workerId: deps.settings.workerId,
-    onTurn: (job, report) => runSession(deps, job, report, draining.signal),
+    async onTurn(job, report) {
+      const end = await runSession(deps, job, report, draining.signal);
+      // Stored while this job is active, and taken by another worker as soon as it ends.
+      if (end === 'handover') await options.queue.wake(job);
+    },
     onHint: (job) => hint(deps, job),
     onRelease: (job) => release(deps, job),
   });
@@ -36,7 +42,7 @@ export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queu
   const sweep = (async () => {
     while (!draining.signal.aborted) {
       try {
-        for (const { sessionId, workspaceId } of await deps.writer.due(SWEEP_LIMIT_PER_BUCKET)) {
+        for (const { sessionId, workspaceId } of await deps.writer.due(SWEEP_LIMIT_PER_BUCKET, SWEEP_SETTLE_MS)) {
           await options.queue.wake({ session_id: sessionId, workspace_id: workspaceId });
         }
       } catch (error) {

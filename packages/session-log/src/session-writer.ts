@@ -90,10 +90,10 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
         processedAt: timestamp(Number(time)),
       };
     },
-    async due(limitPerBucket) {
-      const now = clock.now();
+    async due(limitPerBucket, settleMs) {
+      const before = clock.now() - settleMs;
       const pipeline = redis.pipeline();
-      for (let bucket = 0; bucket < BUCKETS; bucket++) pipeline.zrangebyscore(dirtyKey(bucket), '-inf', now, 'LIMIT', 0, limitPerBucket);
+      for (let bucket = 0; bucket < BUCKETS; bucket++) pipeline.zrangebyscore(dirtyKey(bucket), '-inf', before, 'LIMIT', 0, limitPerBucket);
       const members = ((await pipeline.exec()) ?? []).flatMap(([error, found]) => {
         if (error) throw error;
         return found as string[];

@@ -205,8 +205,8 @@ export interface SessionWriter {
   release(lease: Lease, handover: boolean): Promise<void>;
   /** `n` counts this epoch's appends from 1; sending the same n again applies nothing and returns the first result. */
   append(lease: Lease, n: number, batch: AppendBatch): Promise<AppendResult>;
-  /** Dirty sessions that are due and that no live worker holds. */
-  due(limitPerBucket: number): Promise<{ sessionId: string; workspaceId: string }[]>;
+  /** Dirty sessions that no live worker holds and that have been due for `settleMs`: a wake-up on its way is not overtaken. */
+  due(limitPerBucket: number, settleMs: number): Promise<{ sessionId: string; workspaceId: string }[]>;
   /** Publishes previews; never stored. */
   preview(sessionId: string, frames: PreviewFrame[]): Promise<void>;
 }

@@ -17,7 +17,7 @@ test('a session without initial events is idle with an empty log', async () => {
   const { id } = await f.session();
   expect((await f.log.get(id))?.state).toMatchObject({ status: 'idle', head: 0 });
   expect(await f.log.listEvents(id, { limit: 10, order: 'asc' })).toEqual({ events: [], nextCursor: null });
-  expect(await f.writer.due(100)).toEqual([]);
+  expect(await f.writer.due(100, 0)).toEqual([]);
 });
 
 test('a message makes the session running and due before it is acknowledged, and is listed as queued', async () => {
@@ -25,7 +25,7 @@ test('a message makes the session running and due before it is acknowledged, and
   const sent = await f.send(id, message('hi'));
   expect(sent).toMatchObject({ outcome: 'stored', startsWork: true, events: [{ type: 'user.message', processed_at: null }] });
   expect((await f.log.get(id))?.state.status).toBe('running');
-  expect(await f.writer.due(100)).toContainEqual({ sessionId: id, workspaceId: workspace_id });
+  expect(await f.writer.due(100, 0)).toContainEqual({ sessionId: id, workspaceId: workspace_id });
   const { events } = await f.log.listEvents(id, { limit: 10, order: 'asc' });
   expect(events).toHaveLength(1);
 });
@@ -111,7 +111,7 @@ test('going idle is refused as a whole while something is queued', async () => {
   expect((await f.writer.append(lease, 2, idle)).outcome).toBe('applied');
   await f.writer.release(lease, false);
   expect((await f.log.get(id))!.state.status).toBe('idle');
-  expect((await f.writer.due(100)).map((d) => d.sessionId)).not.toContain(id);
+  expect((await f.writer.due(100, 0)).map((d) => d.sessionId)).not.toContain(id);
 });
 
 test('a stamp of something that is not queued refuses the whole append', async () => {

@@ -23,6 +23,8 @@ export interface LaunchedProcess {
 export interface Recipe {
   /** Such as `gateway-1`. */
   readonly name: string;
+  /** It must end by itself, because it takes along what nobody else knows of: the pool its sandboxes. Killed only when its time is over. */
+  readonly endsOthers?: boolean;
   /** Called again for every restart. A rejection says why it did not come up. */
   launch(): Promise<LaunchedProcess>;
 }

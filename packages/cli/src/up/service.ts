@@ -28,7 +28,7 @@ export interface ServiceOptions {
 export function serviceRecipe(options: ServiceOptions): Recipe {
   const logFile = join(options.logs, `${options.name}.log`);
   rotateLog(logFile);
-  return { name: options.name, launch: async () => launch(options, logFile) };
+  return { name: options.name, endsOthers: options.tie === 'pipe', launch: async () => launch(options, logFile) };
 }
 
 function launch({ name, entry, env, listenFd, tie }: ServiceOptions, logFile: string): LaunchedProcess {

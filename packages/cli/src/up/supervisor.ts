@@ -33,12 +33,12 @@ export interface Supervisor {
   processes(): ProcessEntry[];
   /** Ends everything, stage by stage. Safe to repeat. */
   stop(): Promise<void>;
-  /** Ends everything at once. */
+  /** Ends everything at once, except what must end others first: that is only asked. `stop` waits for it. */
   kill(): void;
 }
 
 export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs = STOP_DEADLINE_MS }: SupervisorOptions): Supervisor {
-  const members: { supervised: Supervised; stage: number }[] = [];
+  const members: { supervised: Supervised; stage: number; endsOthers: boolean }[] = [];
   let stopping: Promise<void> | null = null;
 
   function processes(): ProcessEntry[] {
@@ -82,7 +82,7 @@ export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs 
     start(recipe, stage) {
       if (stopping) return new Promise(() => {});
       const supervised = supervise(recipe, { log, onChange: changed });
-      members.push({ supervised, stage });
+      members.push({ supervised, stage, endsOthers: recipe.endsOthers ?? false });
       return supervised.started;
     },
     processes,
@@ -91,8 +91,11 @@ export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs 
       return stopping;
     },
     kill() {
-      stopping ??= Promise.resolve();
-      for (const { supervised } of members) supervised.kill();
+      stopping ??= stopAll();
+      for (const { supervised, endsOthers } of members) {
+        if (endsOthers) void supervised.stop();
+        else supervised.kill();
+      }
     },
   };
 }
