@@ -18,6 +18,7 @@ const LEASE_TTL_MS = LOCK_DURATION_MS;
 const RENEW_MS = 1_500;
 const BUSY_POLL_MS = 100;
 
+/** How the wake-up ended; 'elsewhere' when another worker has the session or it is gone. */
 export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: AbortSignal): Promise<TurnEnd | 'elsewhere'> {
   const taken = await takeLease(deps, job.session_id, drain);
   if (!taken) return drain.aborted ? 'handover' : 'elsewhere';
@@ -47,6 +48,7 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
       { op: 'turn', end, takeovers: lease.takeovers, durationMs: deps.clock.now() - startedAt, head: turn.journal.head },
       'turn ended',
     );
+    return end;
   } catch (error) {
     if (lost.signal.aborted || hasCode(error, 'fenced')) {
       log.info('another worker has this session; stopping quietly');
