@@ -1,6 +1,6 @@
 /**
- * The sandbox's side of the way out: TCP on 127.0.0.1 to the egress socket, byte for byte. HTTP_PROXY points here. Without an egress socket, or
- * with nobody behind it, a client gets a 502 that says so.
+ * The sandbox's side of the way out: TCP on 127.0.0.1 to the egress socket, byte for byte. HTTP_PROXY points here. The socket may open a moment
+ * after the sandbox was leased, or be away while egress restarts: a client is held that long. Then it gets a 502 that says so.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -13,6 +13,9 @@ const REFUSAL = [
   '',
   NO_WAY_OUT,
 ].join('\r\n');
+/** How long a client waits for the egress socket, and how often it is tried. */
+const EGRESS_PATIENCE_MS = 2_000;
+const EGRESS_RETRY_MS = 20;
 /** A refused client that does not close is closed after this. */
 const REFUSAL_PATIENCE_MS = 5_000;
 
@@ -31,22 +34,37 @@ export function startForwarder(port: number, egressSocket: string): Promise<Serv
 }
 
 function forward(client: Socket, egressSocket: string): void {
-  let connected = false;
-  const egress = connect({ path: egressSocket, allowHalfOpen: true });
-  egress.once('connect', () => {
-    connected = true;
-    client.pipe(egress);
-    egress.pipe(client);
+  const deadlineMs = performance.now() + EGRESS_PATIENCE_MS;
+  let gone = false;
+  client.on('error', () => undefined);
+  client.on('close', () => {
+    gone = true;
   });
-  egress.on('error', () => {
-    if (connected) client.destroy();
-    else refuse(client);
-  });
-  client.on('error', () => egress.destroy());
+  const attempt = () => {
+    if (gone) return;
+    const egress = connect({ path: egressSocket, allowHalfOpen: true });
+    egress.once('connect', () => join(client, egress));
+    egress.once('error', () => {
+      if (performance.now() < deadlineMs) setTimeout(attempt, EGRESS_RETRY_MS);
+      else if (!gone) refuse(client);
+    });
+  };
+  attempt();
+}
+
+function join(client: Socket, egress: Socket): void {
+  egress.removeAllListeners('error');
+  egress.on('error', () => client.destroy());
   client.on('close', () => egress.destroy());
   egress.on('close', () => {
-    if (connected && !client.writableFinished) client.end();
+    if (!client.writableFinished) client.end();
   });
+  if (client.destroyed) {
+    egress.destroy();
+    return;
+  }
+  client.pipe(egress);
+  egress.pipe(client);
 }
 
 function refuse(client: Socket): void {

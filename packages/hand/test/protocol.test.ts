@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -176,6 +177,19 @@ describe('the way out', () => {
     client.end(sent);
     await new Promise((resolve) => client.once('end', resolve));
     expect(Buffer.concat(received).equals(sent)).toBe(true);
+    await new Promise((resolve) => echo.close(resolve));
+  });
+
+  test('a client that comes before the egress socket is held until it opens', async () => {
+    await using hand = await startHand();
+    const client = connect({ port: hand.proxyPort, host: '127.0.0.1' });
+    client.write('early');
+    await new Promise((resolve) => client.once('connect', resolve));
+    const echo = createServer((socket) => socket.pipe(socket));
+    await new Promise<void>((resolve) => echo.listen(hand.paths.egressSocket, resolve));
+    const [answer] = (await once(client, 'data')) as [Buffer];
+    expect(answer.toString()).toBe('early');
+    client.destroy();
     await new Promise((resolve) => echo.close(resolve));
   });
 

@@ -1,6 +1,6 @@
 /**
- * Previews of an answer while it streams: text is gathered for at most 16 ms and published as one frame. Nothing waits for them and none
- * is stored; a failure to publish is no error of the turn.
+ * Previews of an answer while it streams: the first text goes out at once, what follows is gathered so that at most one frame goes out in
+ * 16 ms. Nothing waits for them and none is stored; a failure to publish is no error of the turn.
  */
 import type { PreviewFrame } from '@manyhands/contract';
 import type { SessionWriter } from '@manyhands/session-log';
@@ -23,12 +23,14 @@ export function createPreviewSender(
 ): PreviewSender {
   let frames: PreviewFrame[] = [];
   let timer: NodeJS.Timeout | null = null;
+  let flushedAt = Number.NEGATIVE_INFINITY;
   let sending: Promise<unknown> = Promise.resolve();
 
   function flush(): void {
     if (timer) clearTimeout(timer);
     timer = null;
     if (frames.length === 0) return;
+    flushedAt = performance.now();
     const batch = frames;
     frames = [];
     sending = sending.then(() => writer.preview(sessionId, batch)).catch(() => {});
@@ -37,7 +39,7 @@ export function createPreviewSender(
     const last = frames.at(-1);
     if (last && !frame.start && !last.start && last.event_id === frame.event_id) last.text += frame.text;
     else frames.push({ epoch, after_position: afterPosition, n: nextNumber(), index: 0, ...frame });
-    timer ??= setTimeout(flush, FRAME_MS);
+    timer ??= setTimeout(flush, Math.max(0, flushedAt + FRAME_MS - performance.now()));
   }
 
   return {

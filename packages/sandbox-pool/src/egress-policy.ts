@@ -8,15 +8,13 @@ import { type EgressOpenRequest, type EgressPolicy, EgressReply, egressSubject }
 import { replaceFile } from './durable-file.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
-/** How long a lease waits for its way out; after that it is given without one, and egress is asked on. */
-const OPEN_BOUND_MS = 4_000;
 const OPEN_TIMEOUT_MS = 3_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 const RETRY_BASE_MS = 50;
 const RETRY_CAP_MS = 2_000;
 
 export interface EgressPolicies {
-  /** Returns when the socket is open, or after the bound without one. */
+  /** Returns when the policy stands. The socket opens beside the lease: a first connection that comes sooner is held inside for a moment. */
   open(directory: SandboxDirectory, policy: EgressPolicy): Promise<void>;
   /** Takes the policy away and has the socket closed. Never throws. */
   close(directory: SandboxDirectory): Promise<void>;
@@ -26,10 +24,9 @@ export interface EgressPoliciesDeps {
   messaging: Pick<Messaging, 'request'>;
   hostId: string;
   log: Logger;
-  openBoundMs?: number;
 }
 
-export function createEgressPolicies({ messaging, hostId, log, openBoundMs = OPEN_BOUND_MS }: EgressPoliciesDeps): EgressPolicies {
+export function createEgressPolicies({ messaging, hostId, log }: EgressPoliciesDeps): EgressPolicies {
   /** Sandboxes whose socket is being asked for. */
   const asking = new Map<string, AbortController>();
 
@@ -53,10 +50,7 @@ export function createEgressPolicies({ messaging, hostId, log, openBoundMs = OPE
       await replaceFile(directory.policyFile, policy);
       const abort = new AbortController();
       asking.set(directory.id, abort);
-      const answered = ask(directory.id, abort.signal).finally(() => asking.delete(directory.id));
-      const bound = new AbortController();
-      await Promise.race([answered, pause(openBoundMs, bound.signal).catch(() => {})]);
-      bound.abort();
+      void ask(directory.id, abort.signal).finally(() => asking.delete(directory.id));
     },
     async close(directory) {
       asking.get(directory.id)?.abort();

@@ -31,7 +31,7 @@ export interface PoolHost extends AsyncDisposable {
 
 export async function startPoolHost(
   nats: TestServer,
-  change: Partial<SandboxPoolOptions> & { egressBoundMs?: number } = {},
+  change: Partial<Omit<SandboxPoolOptions, 'egress'>> & { egress?: boolean } = {},
 ): Promise<PoolHost> {
   const directory = await temporaryDirectory('pool');
   const poolRoot = path.join(directory.path, 'sandboxes');
@@ -40,16 +40,13 @@ export async function startPoolHost(
   await mkdir(blobRoot);
   const blobs = createDirectoryBlobStore(blobRoot);
   const messaging = await connectMessaging(nats.url, silentLogger, 'pool');
-  const { egressBoundMs, ...options } = change;
+  const { egress = false, ...options } = change;
   let update = () => {};
   const pool = await openSandboxPool(
     {
       ...{ poolRoot, poolId, blobs, ids: randomIds, clock: systemClock, log: silentLogger },
       driver: createBubblewrapDriver({ ...(await driverOptions(poolRoot)), poolId, log: silentLogger }),
-      egress:
-        egressBoundMs === undefined
-          ? noEgress
-          : createEgressPolicies({ messaging, hostId: poolId, log: silentLogger, openBoundMs: egressBoundMs }),
+      egress: egress ? createEgressPolicies({ messaging, hostId: poolId, log: silentLogger }) : noEgress,
       limits: { memoryBytes: 384 * MIB, pids: 128, fileBytes: 64 * MIB, tmpBytes: 16 * MIB },
       ...{ warm: 1, max: 4, concurrency: 2, graceMs: 60_000, leaseTtlMs: 600_000, tickMs: 50 },
       ...options,
