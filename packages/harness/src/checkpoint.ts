@@ -4,7 +4,7 @@
  */
 import { AppError } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import type { Checkpoint, SessionLog, SessionRecord, SessionState } from '@manyhands/session-log';
+import type { Checkpoint, LogEntry, SessionLog, SessionRecord, SessionState } from '@manyhands/session-log';
 import { type Context, emptyContext, fold } from './context.ts';
 import type { Turn } from './turn.ts';
 
@@ -12,10 +12,12 @@ const READ_PAGE = 500;
 /** Entries behind the last checkpoint that are worth a new one: when the session goes idle, and in the middle of a long turn. */
 const WORTH_AT = { idle: 64, running: 256 } as const;
 
+/** `first` are the entries behind the checkpoint that came with the lease. */
 export async function loadContext(
   deps: { log: SessionLog; blobs: BlobStore },
   record: SessionRecord,
   state: SessionState,
+  first: LogEntry[],
 ): Promise<Context> {
   let context = emptyContext();
   if (state.checkpoint) {
@@ -23,11 +25,13 @@ export async function loadContext(
     if (!blob) throw new AppError('internal', `the checkpoint of session ${record.id} is missing from the blob store`);
     context = JSON.parse(blob.toString('utf8')) as Context;
   }
-  for (;;) {
+  for (const entry of first) fold(context, entry);
+  while (context.position < state.head) {
     const entries = await deps.log.read(record.id, context.position, READ_PAGE);
+    if (entries.length === 0) break;
     for (const entry of entries) fold(context, entry);
-    if (entries.length < READ_PAGE) return context;
   }
+  return context;
 }
 
 /** Writes a checkpoint blob if one is worth it, for the caller's next append to refer to. */

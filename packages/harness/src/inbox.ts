@@ -17,7 +17,14 @@ export interface Inbox {
   close(): void;
 }
 
-export async function openInbox(deps: { log: SessionLog; tail: Tail }, sessionId: string, head: number, queued: number[]): Promise<Inbox> {
+/** `queued` are the positions that wait, `known` the entries that came with the lease; what is not among them is read. */
+export async function openInbox(
+  deps: { log: SessionLog; tail: Tail },
+  sessionId: string,
+  head: number,
+  queued: number[],
+  known: LogEntry[],
+): Promise<Inbox> {
   const entries = new Map<number, LogEntry>();
   /** Positions taken up; the reader may bring their queued form later. */
   const taken = new Set<number>();
@@ -35,7 +42,10 @@ export async function openInbox(deps: { log: SessionLog; tail: Tail }, sessionId
   }
 
   const subscription = deps.tail.subscribe(sessionId, head, add);
-  add(await deps.log.pending(sessionId, queued));
+  const byPosition = new Map(known.map((entry) => [entry.position, entry]));
+  const unknown = queued.filter((position) => !byPosition.has(position));
+  add(queued.flatMap((position) => byPosition.get(position) ?? []));
+  if (unknown.length > 0) add(await deps.log.pending(sessionId, unknown));
 
   return {
     waiting,

@@ -4,7 +4,7 @@
  */
 import { hasCode, pause } from '@manyhands/base';
 import type { TurnJob } from '@manyhands/contract';
-import type { Lease, StoredSession } from '@manyhands/session-log';
+import type { Lease, LogEntry, StoredSession } from '@manyhands/session-log';
 import { LOCK_DURATION_MS, type TurnReport } from '@manyhands/turn-queue';
 import { dropOldCheckpoints, loadContext } from './checkpoint.ts';
 import { openInbox } from './inbox.ts';
@@ -65,6 +65,7 @@ interface Taken {
   lease: Lease;
   stored: StoredSession;
   queued: number[];
+  entries: LogEntry[];
 }
 
 /** Waits for the holder at most one lease time: a dead one is gone by then, a live one does the work itself. */
@@ -81,14 +82,17 @@ async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSigna
 
 async function prepare(
   deps: HarnessDeps,
-  { lease, stored, queued }: Taken,
+  { lease, stored, queued, entries }: Taken,
   report: TurnReport,
   drain: AbortSignal,
   lost: AbortSignal,
   log: Turn['log'],
 ): Promise<Turn> {
   const { record, state } = stored;
-  const [context, inbox] = await Promise.all([loadContext(deps, record, state), openInbox(deps, lease.sessionId, lease.head, queued)]);
+  const [context, inbox] = await Promise.all([
+    loadContext(deps, record, state, entries),
+    openInbox(deps, lease.sessionId, lease.head, queued, entries),
+  ]);
   const journal = createJournal(deps, lease, context, inbox);
   let previews = 0;
   report.line(`worker ${deps.settings.workerId}, epoch ${lease.epoch}${lease.takeovers > 0 ? `, take-over ${lease.takeovers}` : ''}`);

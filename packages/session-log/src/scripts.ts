@@ -20,7 +20,7 @@ const SCRIPTS = {
   mhCreate: 'create.5',
   mhSend: 'send.5',
   mhAppend: 'append.4',
-  mhAcquire: 'acquire.4',
+  mhAcquire: 'acquire.5',
   mhRenew: 'renew.2',
   mhRelease: 'release.3',
   mhChange: 'change.4',

@@ -1,11 +1,14 @@
 /** The worker's side: lease, fenced append, sweep, previews. The rules stand in the Lua files. */
 import { AppError } from '@manyhands/base';
 import { timestamp } from '@manyhands/contract';
-import { encodeBody } from './entry.ts';
+import { decodeEntries, encodeBody, type RawEntry } from './entry.ts';
 import { BUCKETS, dirtyKey, dirtyMember, parseDirtyMember, previewChannel, sessionKeys } from './keys.ts';
 import { defineScripts } from './scripts.ts';
 import { changedFields, parseSession } from './state.ts';
 import type { Lease, SessionLogDeps, SessionWriter } from './types.ts';
+
+/** Entries behind the checkpoint that come with a lease; most turns need no more. */
+const FIRST_ENTRIES = 500;
 
 export function createSessionWriter({ redis: connection, blobs, clock }: Pick<SessionLogDeps, 'redis' | 'blobs' | 'clock'>): SessionWriter {
   const redis = defineScripts(connection);
@@ -25,13 +28,15 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
   return {
     async acquire(sessionId, workerId, ttlMs) {
       const keys = sessionKeys(sessionId);
-      const [code, first, takeovers, record, flat, queued] = await redis.mhAcquire(
+      const [code, first, takeovers, record, flat, queued, raw] = await redis.mhAcquire(
         keys.state,
         keys.lease,
         keys.rec,
         keys.queue,
+        keys.log,
         workerId,
         ttlMs,
+        FIRST_ENTRIES,
       );
       if (code === -1) return { missing: true };
       if (code === 0) return { busyForMs: Number(first) };
@@ -39,7 +44,7 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
       if (!stored) return { missing: true };
       workspaces.set(sessionId, stored.record.workspace_id);
       const lease: Lease = { sessionId, epoch: Number(first), takeovers: Number(takeovers), head: stored.state.head };
-      return { lease, stored, queued: (queued as string[]).map(Number) };
+      return { lease, stored, queued: (queued as string[]).map(Number), entries: await decodeEntries(blobs, raw as RawEntry[]) };
     },
     async renew(lease, workerId, ttlMs) {
       const keys = sessionKeys(lease.sessionId);

@@ -193,12 +193,12 @@ export type AppendResult =
 
 /** The part of the log that workers use. `append` throws AppError `fenced` when another worker took over: stop quietly (I3). */
 export interface SessionWriter {
-  /** With the lease comes the session as it is now, and the positions of its queued client events. */
+  /** With the lease comes the session as it is now, the positions of its queued client events, and the first entries behind its checkpoint. */
   acquire(
     sessionId: string,
     workerId: string,
     ttlMs: number,
-  ): Promise<{ lease: Lease; stored: StoredSession; queued: number[] } | { busyForMs: number } | { missing: true }>;
+  ): Promise<{ lease: Lease; stored: StoredSession; queued: number[]; entries: LogEntry[] } | { busyForMs: number } | { missing: true }>;
   /** False when the lease is lost. */
   renew(lease: Lease, workerId: string, ttlMs: number): Promise<boolean>;
   /** `handover`: work is left; the session stays dirty and due at once. */
