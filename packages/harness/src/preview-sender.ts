@@ -39,7 +39,11 @@ export function createPreviewSender(
     const last = frames.at(-1);
     if (last && !frame.start && !last.start && last.event_id === frame.event_id) last.text += frame.text;
     else frames.push({ epoch, after_position: afterPosition, n: nextNumber(), index: 0, ...frame });
-    timer ??= setTimeout(flush, Math.max(0, flushedAt + FRAME_MS - performance.now()));
+    if (timer) return;
+    const waitMs = flushedAt + FRAME_MS - performance.now();
+    // A timer of 0 ms takes one: what may go at once goes at the end of this round of the event loop.
+    if (waitMs <= 0) queueMicrotask(flush);
+    else timer = setTimeout(flush, waitMs);
   }
 
   return {
