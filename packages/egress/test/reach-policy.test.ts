@@ -138,8 +138,8 @@ describe('networking', () => {
   });
 
   test('package registries pass with allow_package_managers alone', () => {
-    expect(passes(limited([], true), 'registry.npmjs.org:443')).toBe(true);
-    expect(passes(limited([]), 'registry.npmjs.org:443')).toBe(false);
+    expect(passes(limited([], true), 'rubygems.org:443')).toBe(true);
+    expect(passes(limited([]), 'rubygems.org:443')).toBe(false);
   });
 
   test('a refusal names the setting that would allow it; unrestricted refuses no name', () => {

@@ -219,8 +219,10 @@ describe('resuming', () => {
       await using whole = await follow(stack(), id);
       await send(stack(), id, ...Array.from({ length: 6 }, (_, i) => script([slow(`piece ${i} `.repeat(4))])));
       // A client whose connection breaks again and again.
-      let last = (await history(stack(), id))[0]!.id;
-      seen.push({ id: last, processed_at: null });
+      await expect.poll(() => stored(whole.events).length, { timeout: 10_000 }).toBeGreaterThan(0);
+      const first = stored(whole.events)[0]!;
+      let last = first.id;
+      seen.push(first);
       for (let done = false, round = 0; !done; round++) {
         await using part = await resumeFrom(id, last);
         await expect.poll(() => stored(part.events).length, { timeout: 15_000 }).toBeGreaterThan(round % 4);
