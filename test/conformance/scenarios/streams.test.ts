@@ -146,7 +146,7 @@ describe('what a stream tells', () => {
     const threadId = id.replace('sesn_', 'sthr_');
     await using whole = await follow(stack(), id, { deltas: ['agent.message'] });
     await using thread = await follow(stack(), id, elsewhere({ threadId, deltas: ['agent.message'] }));
-    await send(stack(), id, script([answer('x')]));
+    await send(stack(), id, script([slow('piece by piece '.repeat(4))]));
     await Promise.all([whole.next('session.status_idle'), thread.next('session.status_idle')]);
     expect(stored(thread.events)).toEqual(stored(whole.events));
     expect(only(thread.events, 'event_start')).toHaveLength(1);
