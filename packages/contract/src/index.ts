@@ -71,6 +71,7 @@ export { CallState, HAND_MAX_FRAME_BYTES, HandReply, HandRequest, SANDBOX_PATHS,
 export { eventIdPosition, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
 export { HintJob, ReleaseJob, TurnJob } from './jobs.ts';
 export type { ModelInfo } from './models.ts';
+
 export {
   AckRequest,
   CallReply,
@@ -93,7 +94,9 @@ export {
   StartRequest,
   sandboxSubject,
   WaitRequest,
+  workspaceSnapshotKey,
 } from './sandbox.ts';
+
 export { SESSION_STATUSES, type Session, SessionCreate, type SessionStatus, type SessionThread, SessionUpdate } from './sessions.ts';
 export {
   type AgentToolset,

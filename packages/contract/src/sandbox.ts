@@ -27,6 +27,11 @@ export function sandboxSubject(poolId: string, sandboxId: string, verb: SandboxV
 /** Bodies above this travel through the blob store by key. */
 export const INLINE_BODY_MAX_BYTES = 256 * 1024;
 
+/** The blob key of a session's workspace snapshot: where a pool saves it by itself, and where the harness looks for it. */
+export function workspaceSnapshotKey(workspaceId: string, sessionId: string): string {
+  return `${workspaceId}/${sessionId}/snapshots/workspace.tar.gz`;
+}
+
 export const SandboxSpec = z.object({ environment_id: z.string(), networking: Networking });
 export type SandboxSpec = z.infer<typeof SandboxSpec>;
 

@@ -7,7 +7,8 @@ import type { LogEntry, SessionLog, Tail } from '@manyhands/session-log';
 export interface Inbox {
   /** Waiting events in arrival order. */
   waiting(): LogEntry[];
-  interrupt(): LogEntry | null;
+  /** Those of them that are interrupts. */
+  interrupts(): LogEntry[];
   message(): LogEntry | null;
   /** A signal that fires when an interrupt is waiting; at once if one is already. */
   interruptSignal(): { signal: AbortSignal; done(): void };
@@ -32,13 +33,13 @@ export async function openInbox(
 
   function add(found: LogEntry[]): void {
     for (const entry of found) if (entry.kind === 'queued' && !taken.has(entry.position)) entries.set(entry.position, entry);
-    if (interrupt()) for (const listener of listeners) listener();
+    if (interrupts().length > 0) for (const listener of listeners) listener();
   }
   function waiting(): LogEntry[] {
     return [...entries.values()].sort((a, b) => a.position - b.position);
   }
-  function interrupt(): LogEntry | null {
-    return waiting().find(({ event }) => event.type === 'user.interrupt') ?? null;
+  function interrupts(): LogEntry[] {
+    return waiting().filter(({ event }) => event.type === 'user.interrupt');
   }
 
   const subscription = deps.tail.subscribe(sessionId, head, add);
@@ -49,13 +50,13 @@ export async function openInbox(
 
   return {
     waiting,
-    interrupt,
+    interrupts,
     message: () => waiting().find(({ event }) => event.type === 'user.message') ?? null,
     interruptSignal() {
       const controller = new AbortController();
       const listener = () => controller.abort();
       listeners.add(listener);
-      if (interrupt()) controller.abort();
+      if (interrupts().length > 0) controller.abort();
       return { signal: controller.signal, done: () => listeners.delete(listener) };
     },
     taken(entry) {

@@ -39,7 +39,7 @@ export async function runTurn(turn: Turn): Promise<TurnEnd> {
 
   for (;;) {
     checkLost(turn);
-    const interrupts = inbox.waiting().filter(({ event }) => event.type === 'user.interrupt');
+    const interrupts = inbox.interrupts();
     if (interrupts.length > 0 && context.openCalls.length === 0) {
       await appendAll(
         journal,

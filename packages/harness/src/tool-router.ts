@@ -4,7 +4,7 @@
  */
 import { AppError, hasCode, type Logger } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import { enabledTools, SANDBOX_TOOLS, type SandboxSpec, type ToolOutcome } from '@manyhands/contract';
+import { enabledTools, SANDBOX_TOOLS, type SandboxSpec, type ToolOutcome, workspaceSnapshotKey } from '@manyhands/contract';
 import { createSandboxHand, sendHint } from '@manyhands/hands';
 import type { SandboxBinding, SessionRecord } from '@manyhands/session-log';
 import type { EnvironmentStore } from '@manyhands/store';
@@ -43,10 +43,6 @@ export async function sandboxSpec(environments: EnvironmentStore, record: Sessio
   return { environment_id: environment.id, networking: environment.config.networking };
 }
 
-function snapshotKey(record: SessionRecord): string {
-  return `${record.workspace_id}/${record.id}/snapshots/workspace.tar.gz`;
-}
-
 async function findSnapshot(blobs: BlobStore, key: string): Promise<string | null> {
   for await (const found of blobs.list(key)) if (found === key) return key;
   return null;
@@ -67,7 +63,7 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
   const enabled = enabledTools(record.agent.tools);
   const wantsSandbox = SANDBOX_TOOLS.some((tool) => enabled.has(tool));
   const { messaging, blobs, clock } = deps;
-  const key = snapshotKey(record);
+  const key = workspaceSnapshotKey(record.workspace_id, record.id);
   const leave = AbortSignal.any([drain, lost]);
   const recordedKeys: Promise<void>[] = [];
   let used = binding?.sandbox_id != null;

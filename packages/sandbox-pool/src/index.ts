@@ -3,7 +3,6 @@ export { type BubblewrapDriverOptions, createBubblewrapDriver } from './bubblewr
 export type { RunningSandbox, SandboxDriver, SandboxLimits } from './driver.ts';
 export { createEgressPolicies, type EgressPolicies, noEgress } from './egress-policy.ts';
 export { connectHand, type HandChannel, type HandCommand } from './hand-channel.ts';
-export { defaultSnapshotKey } from './lease-record.ts';
 export { openPoolDirectory } from './pool-identity.ts';
 export { type PoolService, servePool } from './pool-service.ts';
 export { type SandboxDirectory, sandboxDirectory } from './sandbox-directory.ts';

@@ -24,11 +24,6 @@ export const LeaseRecord = z.object({
 });
 export type LeaseRecord = z.infer<typeof LeaseRecord>;
 
-/** Where a workspace goes when nobody named another key. */
-export function defaultSnapshotKey(workspaceId: string, sessionId: string): string {
-  return `${workspaceId}/${sessionId}/snapshots/workspace.tar.gz`;
-}
-
 export function writeLease(directory: SandboxDirectory, record: LeaseRecord): Promise<void> {
   return replaceFile(directory.leaseFile, record);
 }

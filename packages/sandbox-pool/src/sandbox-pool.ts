@@ -7,14 +7,14 @@
  */
 import { AppError, type Clock, ensureError, hasCode, type IdSource, type Logger } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import type { HintRequest, LeaseReply, LeaseRequest } from '@manyhands/contract';
+import { type HintRequest, type LeaseReply, type LeaseRequest, workspaceSnapshotKey } from '@manyhands/contract';
 import type { RunningSandbox, SandboxDriver, SandboxLimits } from './driver.ts';
 import type { EgressPolicies } from './egress-policy.ts';
 import { openEndedLeases } from './ended-leases.ts';
 import { HEARTBEAT, type HeartbeatTimes } from './heartbeat.ts';
 import { createHeldSandbox, type EndReason, failure, type HeldSandbox } from './held-sandbox.ts';
 import { createKeyedQueue } from './keyed-queue.ts';
-import { defaultSnapshotKey, type LeaseRecord, readLease, writeLease } from './lease-record.ts';
+import { type LeaseRecord, readLease, writeLease } from './lease-record.ts';
 import { createReaper, listSandboxIds } from './reaper.ts';
 import { sandboxDirectory } from './sandbox-directory.ts';
 import { createSandboxStock } from './sandbox-stock.ts';
@@ -153,7 +153,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     const lease: LeaseRecord = {
       ...{ session_id, workspace_id, generation, warm },
       state: restore_from === null ? 'leased' : 'preparing',
-      snapshot_key: defaultSnapshotKey(workspace_id, session_id),
+      snapshot_key: workspaceSnapshotKey(workspace_id, session_id),
       expires_at_ms: clock.now() + options.leaseTtlMs,
       parked_at_ms: null,
     };

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
+import { workspaceSnapshotKey } from '@manyhands/contract';
 import {
   type Service,
   spawnService,
@@ -13,7 +14,6 @@ import {
   until,
 } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { defaultSnapshotKey } from '../src/index.ts';
 import { programPaths, tracesOf } from './bubblewrap-host.ts';
 import { connectPoolClient, type PoolClient } from './pool-client.ts';
 
@@ -71,7 +71,7 @@ test('after kill -9 the next pool has the same id, the same leases, and the outc
   const given = await client.leased('sesn_survivor');
   const parked = await client.leased('sesn_parked');
   const doomed = await client.leased('sesn_doomed');
-  await client.ask(parked, 'park', { snapshot_key: defaultSnapshotKey('wrkspc_a', 'sesn_parked') });
+  await client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked') });
   await client.start(given, 'sevt_1', 'sleep 1; echo x >> counter; echo ran on');
   await first.kill('SIGKILL');
   const information = JSON.parse(await readFile(path.join(data.path, 'sandboxes', doomed.sandbox_id, 'driver', 'information'), 'utf8')) as {
@@ -104,7 +104,7 @@ test('SIGTERM saves the workspaces and leaves no process, mount, group or direct
   expect(await service.kill('SIGTERM')).toEqual({ code: 0, signal: null });
   expect(await waiting).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
   expect(await directories()).toEqual([]);
-  expect(await createDirectoryBlobStore(path.join(data.path, 'blobs')).get(defaultSnapshotKey('wrkspc_a', 'sesn_term'))).not.toBeNull();
+  expect(await createDirectoryBlobStore(path.join(data.path, 'blobs')).get(workspaceSnapshotKey('wrkspc_a', 'sesn_term'))).not.toBeNull();
 });
 
 test('the end of the parent ends the pool and its sandboxes', async () => {

@@ -12,19 +12,6 @@ const FIRST_ENTRIES = 500;
 
 export function createSessionWriter({ redis: connection, blobs, clock }: Pick<SessionLogDeps, 'redis' | 'blobs' | 'clock'>): SessionWriter {
   const redis = defineScripts(connection);
-  /** Workspaces of the sessions this worker holds: the record never changes. */
-  const workspaces = new Map<string, string>();
-
-  async function workspaceOf(sessionId: string): Promise<string> {
-    const known = workspaces.get(sessionId);
-    if (known) return known;
-    const record = await redis.get(sessionKeys(sessionId).rec);
-    if (!record) throw new AppError('fenced', 'the session is gone');
-    const { workspace_id } = JSON.parse(record) as { workspace_id: string };
-    workspaces.set(sessionId, workspace_id);
-    return workspace_id;
-  }
-
   return {
     async acquire(sessionId, workerId, ttlMs) {
       const keys = sessionKeys(sessionId);
@@ -42,8 +29,13 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
       if (code === 0) return { busyForMs: Number(first) };
       const stored = parseSession(record as string, flat as string[]);
       if (!stored) return { missing: true };
-      workspaces.set(sessionId, stored.record.workspace_id);
-      const lease: Lease = { sessionId, epoch: Number(first), takeovers: Number(takeovers), head: stored.state.head };
+      const lease: Lease = {
+        sessionId,
+        workspaceId: stored.record.workspace_id,
+        epoch: Number(first),
+        takeovers: Number(takeovers),
+        head: stored.state.head,
+      };
       return { lease, stored, queued: (queued as string[]).map(Number), entries: await decodeEntries(blobs, raw as RawEntry[]) };
     },
     async renew(lease, workerId, ttlMs) {
@@ -52,13 +44,12 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
     },
     async release(lease, handover) {
       const keys = sessionKeys(lease.sessionId);
-      const member = dirtyMember(lease.sessionId, await workspaceOf(lease.sessionId));
-      workspaces.delete(lease.sessionId);
+      const member = dirtyMember(lease.sessionId, lease.workspaceId);
       await redis.mhRelease(keys.state, keys.lease, keys.dirty, lease.epoch, handover ? 1 : 0, member, clock.now());
     },
     async append(lease, n, batch) {
       const keys = sessionKeys(lease.sessionId);
-      const workspaceId = await workspaceOf(lease.sessionId);
+      const { workspaceId } = lease;
       const entries: string[] = [];
       for (const entry of batch.entries) {
         if ('stamp' in entry) entries.push('s', String(entry.stamp), '', '', '', '');

@@ -161,6 +161,7 @@ export interface SessionLog {
 /** What a worker holds while it runs a session. */
 export interface Lease {
   sessionId: string;
+  workspaceId: string;
   epoch: number;
   /** The head of the log at acquisition. */
   head: number;
