@@ -1,6 +1,6 @@
 /**
- * What `npm test` runs after the set-up: the static checks, then every test, then a look for what was left behind. Each static check and
- * the final look count as one test. The last line is always "N passed, N failed, N skipped".
+ * What `npm test` runs after the set-up: the static checks and at the same time a Docker engine with the base image of sandboxes, then every
+ * test, then a look for what was left behind. Each static check and the final look count as one test. The last line is always "N passed, N failed, N skipped".
  *
  *   npm test                         everything
  *   npm test -- packages/hand        only test files whose path contains this (and no static checks); more arguments go to vitest
@@ -10,6 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { locate, TOOL_NAMES } from '@manyhands/infra';
+import { needsEngine, prepareEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { runStage, stopStages } from './runner/stage.js';
 import { runVitest } from './runner/vitest.js';
@@ -23,7 +24,11 @@ const STATIC_STAGES = [
 ];
 
 const run = `r${randomBytes(3).toString('hex')}`;
+// What is started from here carries the mark, too.
+process.env.MANYHANDS_TEST_RUN = run;
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** @type {ReturnType<typeof prepareEngine> | null} */
+let engine = null;
 const leftovers = watchLeftovers(run);
 
 for (const [signal, code] of [
@@ -34,6 +39,7 @@ for (const [signal, code] of [
   process.once(signal, async () => {
     console.log(`\n${signal}: ending everything`);
     await stopStages();
+    await engine?.stop();
     await leftovers.clean();
     process.exit(code);
   });
@@ -46,6 +52,7 @@ try {
   console.error(error);
 }
 await stopStages();
+await engine?.stop();
 await leftovers.clean();
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
@@ -53,11 +60,14 @@ process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
 /** @param {string[]} args */
 async function main(args) {
   const { onlyStatic, filters } = readArguments(args);
+  if (!onlyStatic && needsEngine(ROOT, filters))
+    engine = prepareEngine({ root: ROOT, run, log: (line) => console.log(`  engine: ${line}`) });
   if (onlyStatic || filters.length === 0) {
     for (const { name, command } of STATIC_STAGES) count(await runStage({ name, command, root: ROOT, env: stageEnv() }));
     if (onlyStatic) return;
   }
   await findTools();
+  const engineEnv = (await engine?.variables()) ?? {};
   // What measures has the machine for itself: last, one file after the other.
   const passes =
     filters.length > 0
@@ -67,12 +77,14 @@ async function main(args) {
           ['test/load', '--no-file-parallelism'],
         ];
   for (const args of passes) {
-    const result = await runVitest({ root: ROOT, filters: args, env: stageEnv() });
+    const result = await runVitest({ root: ROOT, filters: args, env: { ...stageEnv(), ...engineEnv } });
     totals.passed += result.passed;
     totals.failed += result.failed;
     totals.skipped += result.skipped;
   }
-  const left = await leftovers.look();
+  const containers = (await engine?.containers()) ?? [];
+  await engine?.stop();
+  const left = [...containers, ...(await leftovers.look())];
   for (const line of left) console.log(`    left behind: ${line}`);
   console.log(`${left.length === 0 ? '✓' : '✗'} nothing left behind`);
   count(left.length === 0);

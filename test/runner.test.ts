@@ -3,9 +3,10 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { processStart } from '@manyhands/infra';
-import { until } from '@manyhands/test-kit';
+import { processStart, startContainerd } from '@manyhands/infra';
+import { privateEngineUnavailable, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
+import { needsEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { countTests } from './runner/vitest.js';
 
@@ -36,4 +37,30 @@ test('a process and a directory that a run leaves are found, and removed', { tim
   await watch.clean();
   await until(() => processStart(child.pid ?? 0) === null, { what: 'the process is ended' });
   expect(existsSync(path)).toBe(false);
+});
+
+const NO_ENGINE = privateEngineUnavailable();
+test.skipIf(NO_ENGINE !== null)(
+  `a Docker engine that a run leaves is found, and removed${NO_ENGINE === null ? '' : ` (skipped: ${NO_ENGINE})`}`,
+  { timeout: 120_000 },
+  async () => {
+    const run = 'rabcde0';
+    const watch = watchLeftovers(run);
+    const path = mkdtempSync(join(tmpdir(), `manyhands-test-${run}-engine-`));
+    const containerd = await startContainerd({ dir: path });
+    const left = await watch.look(100);
+    expect(left).toEqual(expect.arrayContaining([`Docker engine in ${path}`, expect.stringContaining(`process ${containerd.pid}: `)]));
+    await watch.clean();
+    expect(processStart(containerd.pid)).toBeNull();
+    expect(await watch.look(100)).toEqual([]);
+  },
+);
+
+test('the engine is brought for everything, and for chosen files only if one of them or a file beside it asks for it', () => {
+  const root = join(import.meta.dirname, '..');
+  expect(needsEngine(root, [])).toBe(true);
+  expect(needsEngine(root, ['--reporter=dot'])).toBe(true);
+  expect(needsEngine(root, ['packages/test-kit/test/test-engine'])).toBe(true);
+  expect(needsEngine(root, [join(root, 'packages/contract')])).toBe(false);
+  expect(needsEngine(root, ['no-such-file'])).toBe(false);
 });

@@ -1,17 +1,18 @@
 /**
- * Finds what a test run left behind: processes, mounts and temporary directories. A process belongs to the run if it carries the run's
- * mark in its environment, or if it was seen below this process while it ran; so other runs on the same machine are left alone.
+ * Finds what a test run left behind: processes, mounts, temporary directories, Docker engines. A process belongs to the run if it carries the
+ * run's mark in its environment, if it was seen below this process while it ran, or if it is below such a one (in a container); so other runs on
+ * the same machine are left alone.
  */
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { processTable } from '@manyhands/infra';
+import { endEngineLeftovers, processTable, RUNTIME_PARENT } from '@manyhands/infra';
 
 const LOOK_MS = 1_000;
 /** What is ending may take this long. */
 const GRACE_MS = 8_000;
-const PREFIX = 'manyhands-test-';
+export const PREFIX = 'manyhands-test-';
 
 /** @param {string} run the mark: the value of MANYHANDS_TEST_RUN, also part of the names of temporary directories */
 export function watchLeftovers(run) {
@@ -19,17 +20,16 @@ export function watchLeftovers(run) {
   /** Descendants seen so far, by pid and start time: they stay ours when their parents are gone. */
   const seen = new Set();
   const remember = () => {
-    for (const entry of descendants(processTable())) seen.add(identity(entry));
+    for (const entry of descendants(processTable(), new Set([process.pid]))) seen.add(identity(entry));
   };
   const timer = setInterval(remember, LOOK_MS);
   timer.unref();
 
   function processes() {
     remember();
-    return processTable().filter(
-      (entry) =>
-        entry.pid !== process.pid && (seen.has(identity(entry)) || isMarked(entry.pid, run) || entry.command.includes(PREFIX + run)),
-    );
+    const table = processTable().filter(({ pid }) => pid !== process.pid);
+    const ours = table.filter((entry) => seen.has(identity(entry)) || isMarked(entry.pid, run) || entry.command.includes(PREFIX + run));
+    return [...ours, ...descendants(table, new Set(ours.map(({ pid }) => pid)))];
   }
   function directories() {
     // Names made by test-kit carry the mark of their run; others count if they are new.
@@ -37,10 +37,11 @@ export function watchLeftovers(run) {
       (name) => !before.has(name) && (name.startsWith(PREFIX + run) || !/^manyhands-test-(r[0-9a-f]{6}|solo)-/.test(name)),
     );
   }
-  function list() {
+  function everything() {
     return [
       ...processes().map(({ pid, command }) => `process ${pid}: ${command}`),
       ...mounts(run).map((place) => `mount ${place}`),
+      ...engines(run).map((data) => `Docker engine in ${data}`),
       ...directories().map((name) => `directory ${join(tmpdir(), name)}`),
     ];
   }
@@ -48,8 +49,8 @@ export function watchLeftovers(run) {
     /** One line for each thing left; waits a moment for what is just ending. */
     async look(graceMs = GRACE_MS) {
       const deadline = Date.now() + graceMs;
-      while (list().length > 0 && Date.now() < deadline) await sleep(100);
-      return list();
+      while (everything().length > 0 && Date.now() < deadline) await sleep(100);
+      return everything();
     },
     /** Ends and removes what is left, so that a failed run does not disturb the next. */
     async clean() {
@@ -60,6 +61,7 @@ export function watchLeftovers(run) {
         for (const { pid } of left) end(pid);
         await sleep(50);
       }
+      for (const data of engines(run)) await endEngineLeftovers(data).catch((error) => console.log(error.message));
       if (mounts(run).length > 0) return;
       for (const name of directories().filter((each) => each.startsWith(PREFIX + run)))
         rmSync(join(tmpdir(), name), { recursive: true, force: true });
@@ -72,9 +74,11 @@ function identity({ pid, start }) {
   return `${pid}@${start}`;
 }
 
-/** @param {import('@manyhands/infra').ProcessEntry[]} table */
-function descendants(table) {
-  const family = new Set([process.pid]);
+/**
+ * @param {import('@manyhands/infra').ProcessEntry[]} table
+ * @param {Set<number>} family pids of the ancestors; their descendants are added
+ */
+function descendants(table, family) {
   const found = [];
   // A parent may stand after its child in the table, so it is read until nothing is added.
   for (let grew = true; grew; ) {
@@ -106,6 +110,30 @@ function mounts(run) {
   try {
     const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     return lines.map((line) => line.split(' ')[4] ?? '').filter((place) => place.includes(PREFIX + run));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Data directories of engines of this run that have something outside of them.
+ * @param {string} run
+ */
+function engines(run) {
+  return list(RUNTIME_PARENT).flatMap((name) => {
+    try {
+      const { data } = JSON.parse(readFileSync(join(RUNTIME_PARENT, name, 'owner.json'), 'utf8'));
+      return data.includes(PREFIX + run) ? [data] : [];
+    } catch {
+      return []; // One that comes or goes just now.
+    }
+  });
+}
+
+/** @param {string} directory */
+function list(directory) {
+  try {
+    return readdirSync(directory);
   } catch {
     return [];
   }

@@ -12,6 +12,7 @@ const DOWNLOAD_MS = 5 * 60_000;
 /** Private lists are read again after this; the machine's own are its owner's business. */
 const LISTS_FRESH_MS = 10 * 60_000;
 const MAX_DEPENDENCY_ROUNDS = 6;
+const PLACES = ['usr/bin', 'usr/sbin', 'bin', 'sbin', 'usr/libexec/docker'];
 /** The C library must be the machine's own: it belongs to the dynamic loader. */
 const NEVER = new Set(['libc6', 'libc-bin']);
 
@@ -29,14 +30,14 @@ export function hasDebianTools(find) {
  * Unpacks the first usable of `choices`, with the shared libraries that the machine lacks, into `into`.
  * @param {object} request
  * @param {readonly (readonly string[])[]} request.choices sets of package names, the preferred set first
- * @param {readonly string[]} request.commands names of the program to find in what was unpacked
+ * @param {readonly (readonly string[])[]} request.programs for each program the names it may have in what was unpacked
  * @param {string} request.into an empty directory
  * @param {string} request.aptDirectory where private package lists may be kept
  * @param {(line: string) => void} request.log
- * @returns {Promise<{ path: string, libraryDirectories: string[], packages: string[] }>}
+ * @returns {Promise<{ paths: string[], libraryDirectories: string[], packages: string[] }>} `paths`: one for each of `programs`
  * @throws {Error} with what apt said, when the packages cannot be had
  */
-export async function fetchDebianPackages({ choices, commands, into, aptDirectory, log }) {
+export async function fetchDebianPackages({ choices, programs, into, aptDirectory, log }) {
   const problems = [];
   for (const makeApt of [() => systemApt(aptDirectory), () => privateApt(aptDirectory, log)]) {
     const apt = await makeApt();
@@ -47,7 +48,7 @@ export async function fetchDebianPackages({ choices, commands, into, aptDirector
         continue;
       }
       const failure = await download(apt, choice, into);
-      if (failure === null) return await complete(apt, choice, commands, into);
+      if (failure === null) return await complete(apt, choice, programs, into);
       problems.push(failure);
     }
   }
@@ -57,24 +58,27 @@ export async function fetchDebianPackages({ choices, commands, into, aptDirector
 /**
  * @param {Apt} apt
  * @param {readonly string[]} packages
- * @param {readonly string[]} commands
+ * @param {readonly (readonly string[])[]} programs
  * @param {string} into
  */
-async function complete(apt, packages, commands, into) {
+async function complete(apt, packages, programs, into) {
   const have = new Set(packages);
-  const path = commands.flatMap((name) => ['usr/bin', 'usr/sbin', 'bin', 'sbin'].map((place) => join(into, place, name))).find(existsSync);
-  if (!path) throw new Error(`${packages.join(', ')} hold no ${commands.join(' or ')}`);
+  const paths = programs.map((names) => {
+    const path = names.flatMap((name) => PLACES.map((place) => join(into, place, name))).find(existsSync);
+    if (!path) throw new Error(`${packages.join(', ')} hold no ${names.join(' or ')}`);
+    return path;
+  });
   for (let round = 0; round < MAX_DEPENDENCY_ROUNDS; round++) {
     const libraryDirectories = findLibraryDirectories(into);
-    const missing = await missingLibraries(path, libraryDirectories);
-    if (missing.length === 0) return { path, libraryDirectories, packages: [...have] };
+    const missing = await missingLibraries(paths, libraryDirectories);
+    if (missing.length === 0) return { paths, libraryDirectories, packages: [...have] };
     const wanted = choosePackages(missing, await libraryDependencies(apt, [...have]), have);
     if (wanted.length === 0) throw new Error(`no package found for ${missing.join(', ')}`);
     const failure = await download(apt, wanted, into);
     if (failure !== null) throw new Error(failure);
     for (const name of wanted) have.add(name);
   }
-  throw new Error(`the libraries of ${path} do not come together`);
+  throw new Error(`the libraries of ${paths.join(', ')} do not come together`);
 }
 
 /**
@@ -97,12 +101,12 @@ async function download(apt, packages, into) {
 }
 
 /**
- * @param {string} program
+ * @param {readonly string[]} programs
  * @param {readonly string[]} libraryDirectories
  * @returns {Promise<string[]>} names such as "libjemalloc.so.2"; none for a static program
  */
-async function missingLibraries(program, libraryDirectories) {
-  const result = await run('ldd', [program], { env: { ...process.env, ...libraryEnv(libraryDirectories) } });
+async function missingLibraries(programs, libraryDirectories) {
+  const result = await run('ldd', programs, { env: { ...process.env, ...libraryEnv(libraryDirectories) } });
   return [...new Set([...result.stdout.matchAll(/^\s*(\S+) => not found/gm)].map((match) => match[1] ?? ''))];
 }
 

@@ -1,7 +1,10 @@
 /** What `manyhands doctor` tells: what this machine has, what it lacks, and what to type. Nothing is fetched or changed. */
 import { readFileSync, statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { canFetch, findAll, installCommand, locatePresent } from './locate.js';
+import { privateEngineObstacle } from './engine/engine-home.js';
+import { findEngine } from './engine/find-engine.js';
+import { canHaveEngine } from './engine/locate-engine.js';
+import { canFetch, installCommand, locatePresent } from './locate.js';
 import { run, tail } from './run.js';
 import { findSetpriv } from './tied-process.js';
 
@@ -21,7 +24,14 @@ const MINIMUM_MEMORY_BYTES = 1024 ** 3;
 const PROBE_MS = 10_000;
 
 /**
- * @param {{ dataDir?: string, cacheDir?: string }} [options] `dataDir`: whose disk is looked at
+ * @typedef {object} DiagnoseOptions
+ * @property {string} [dataDir] whose disk is looked at
+ * @property {string} [cacheDir]
+ * @property {Readonly<Record<string, string | undefined>>} [environment] the user's, for DOCKER_HOST
+ */
+
+/**
+ * @param {DiagnoseOptions} [options]
  * @returns {Promise<Finding[]>}
  */
 export async function diagnose(options = {}) {
@@ -31,9 +41,11 @@ export async function diagnose(options = {}) {
     tool('nats', options),
     tool('ripgrep', options),
     bubblewrap(options),
-    docker(),
+    docker(options),
   ]);
-  return [node(), npmFinding, redis, nats, ripgrep, sandbox, engine, setpriv(), memory(), disk(options.dataDir ?? process.cwd())];
+  // One kind of sandbox is enough.
+  const sandboxes = engine.ok ? { ...sandbox, optional: true } : sandbox;
+  return [node(), npmFinding, redis, nats, ripgrep, sandboxes, engine, setpriv(), memory(), disk(options.dataDir ?? process.cwd())];
 }
 
 /** @returns {Finding} */
@@ -125,22 +137,19 @@ function setpriv() {
   };
 }
 
-/** @returns {Promise<Finding>} */
-async function docker() {
+/**
+ * @param {DiagnoseOptions} options
+ * @returns {Promise<Finding>}
+ */
+async function docker({ environment = process.env }) {
   const name = 'Docker engine';
-  if (findAll('docker').length === 0)
-    return { name, ok: false, optional: true, found: 'not installed', remedy: 'https://docs.docker.com/engine/install/' };
-  // The client alone says nothing: only an engine that answers counts.
-  const result = await run('docker', ['info', '--format', '{{.ServerVersion}}'], { timeoutMs: PROBE_MS });
-  const version = result.stdout.trim();
-  if (result.code === 0 && version !== '') return { name, ok: true, optional: true, found: version, remedy: null };
-  return {
-    name,
-    ok: false,
-    optional: true,
-    found: `no engine answers: ${tail(result, 1)}`,
-    remedy: 'Start the engine, or set DOCKER_HOST.',
-  };
+  const engine = await findEngine({ environment });
+  if (engine.state === 'ok') {
+    const found = `Docker ${engine.version} at ${engine.host}; sandboxes are its containers by default (runtimes: ${engine.runtimes.join(', ')})`;
+    return { name, ok: true, optional: true, found, remedy: null };
+  }
+  const privately = privateEngineObstacle() === null && canHaveEngine() ? '; --sandbox docker runs an engine of its own' : '';
+  return { name, ok: false, optional: true, found: `${engine.problem}${privately}`, remedy: engine.remedy };
 }
 
 /** @returns {Finding} */

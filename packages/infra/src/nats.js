@@ -35,7 +35,8 @@ export async function startNats({ dir, port, user, password, cacheDir, log = noL
     port,
     command: (chosen) => {
       mkdirSync(dir, { recursive: true });
-      const lines = [`listen: "127.0.0.1:${chosen}"`, `server_name: "${name}"`];
+      // A client that is cut off without a word is given up after three intervals.
+      const lines = [`listen: "127.0.0.1:${chosen}"`, `server_name: "${name}"`, 'ping_interval: "5s"', 'ping_max: 2'];
       if (user !== undefined) lines.push(`authorization { user: "${user}", password: "${password}" }`);
       writeFileSync(config, `${lines.join('\n')}\n`, { mode: 0o600 });
       return { command: program.path, args: ['-c', config], env: program.env, input: '' };

@@ -1,6 +1,6 @@
 /** The outside programs Manyhands runs, and how each package manager calls them. */
 
-/** @typedef {'redis' | 'nats' | 'bubblewrap' | 'ripgrep'} Tool */
+/** @typedef {'redis' | 'nats' | 'bubblewrap' | 'ripgrep' | 'mmdebstrap'} Tool */
 
 /**
  * @typedef {object} ToolFacts
@@ -40,7 +40,17 @@ export const TOOLS = {
     minimum: [11, 0],
     install: { 'apt-get': 'ripgrep', dnf: 'ripgrep', pacman: 'ripgrep', apk: 'ripgrep', brew: 'ripgrep' },
   },
+  // Makes the base image of Docker sandboxes where no registry is reachable. It finds its helpers on PATH, in its own directory.
+  mmdebstrap: {
+    commands: ['mmdebstrap'],
+    debian: [['mmdebstrap']],
+    minimum: [1, 0],
+    install: { 'apt-get': 'mmdebstrap', dnf: 'mmdebstrap', pacman: 'mmdebstrap', apk: 'mmdebstrap', brew: 'mmdebstrap' },
+  },
 };
 
-/** @type {readonly Tool[]} */
+/**
+ * What every run needs.
+ * @type {readonly Tool[]}
+ */
 export const TOOL_NAMES = ['redis', 'nats', 'bubblewrap', 'ripgrep'];

@@ -18,7 +18,7 @@ test.skipIf(!canFetch())(
   { timeout: 240_000 },
   async () => {
     await using cache = await temporaryDirectory('cache');
-    for (const tool of ['redis', 'nats', 'bubblewrap', 'ripgrep'] as const) {
+    for (const tool of ['redis', 'nats', 'bubblewrap', 'ripgrep', 'mmdebstrap'] as const) {
       const fetched = await locate(tool, { cacheDir: cache.path, searchPath: NOWHERE });
       expect(fetched.source).toBe('debian');
       expect(fetched.path.startsWith(cache.path)).toBe(true);

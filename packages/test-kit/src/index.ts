@@ -4,5 +4,13 @@ export { leftovers } from './leftovers.ts';
 export { type Service, type ServiceExit, type ServiceOptions, spawnService } from './service.ts';
 export { silentLogger } from './silent-logger.ts';
 export { TEMPORARY_PREFIX, type TemporaryDirectory, temporaryDirectory } from './temporary-directory.ts';
+export {
+  engineUnavailable,
+  type PrivateEngine,
+  privateEngine,
+  privateEngineUnavailable,
+  type TestEngine,
+  testEngine,
+} from './test-engine.ts';
 export { startTestNats, startTestRedis, type TestNatsOptions, type TestRedisOptions, type TestServer } from './test-server.ts';
 export { type UntilOptions, until } from './until.ts';

@@ -32,6 +32,8 @@ export interface ServiceOptions {
   readyTimeoutMs?: number;
   /** Options of node itself. */
   nodeArgs?: readonly string[];
+  /** A command that becomes the process, such as `nsenter --net=<file>`. */
+  prefix?: readonly string[];
 }
 
 export interface ServiceExit {
@@ -57,9 +59,10 @@ export interface Service extends AsyncDisposable {
 
 /** Starts the process and waits until it is ready. An early end or a time-out is an error with the end of its output. */
 export async function spawnService(options: ServiceOptions): Promise<Service> {
-  const { name, entry, env = {}, args = [], nodeArgs = [], readyTimeoutMs = READY_MS } = options;
+  const { name, entry, env = {}, args = [], nodeArgs = [], prefix = [], readyTimeoutMs = READY_MS } = options;
   const inherited = Object.fromEntries(INHERITED.flatMap((key) => (process.env[key] === undefined ? [] : [[key, process.env[key]]])));
-  const child = spawnTied(process.execPath, [...nodeArgs, entry, ...args], {
+  const [command = '', ...rest] = [...prefix, process.execPath, ...nodeArgs, entry, ...args];
+  const child = spawnTied(command, rest, {
     env: { ...inherited, MANYHANDS_WATCH_PARENT: '1', MANYHANDS_READY_FD: '3', ...env },
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
