@@ -22,7 +22,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   hands: ['contract', 'base'],
   model: ['contract', 'base'],
   harness: LIBRARIES,
-  gateway: ['contract', 'base', 'blobs', 'session-log', 'store', 'turn-queue'],
+  // Of `model` only its prices.
+  gateway: ['contract', 'base', 'blobs', 'model', 'session-log', 'store', 'turn-queue'],
   'sandbox-pool': ['contract', 'base', 'blobs'],
   hand: ['contract'],
   egress: ['contract', 'base', 'store'],
@@ -230,7 +231,7 @@ test('files and directories are named in kebab-case', () => {
 
 test('the environment is read in main files and launchers only', () => {
   const exempt = ['cli', 'infra'];
-  const problems = PRODUCTION.filter(({ owner, path }) => !exempt.includes(owner) && !/(\/main\.ts$|\/bin\/)/.test(path))
+  const problems = PRODUCTION.filter(({ owner, path }) => !exempt.includes(owner) && !/([/-]main\.ts$|\/bin\/)/.test(path))
     .filter(({ code }) => /\bprocess\.env\b/.test(code))
     .map(({ path }) => `${path} reads process.env: take the value as a parameter; main.ts reads it once with loadEnv`);
   expect(problems).toEqual([]);

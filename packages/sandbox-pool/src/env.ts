@@ -1,7 +1,8 @@
 /** The environment of the sandbox pool; read once by main.ts. */
 import { availableParallelism, totalmem } from 'node:os';
-import { commonEnv, envInt } from '@manyhands/base';
+import { commonEnv, drainEnv, envInt } from '@manyhands/base';
 import { z } from 'zod';
+import { imageEnv } from './docker/image-env.ts';
 
 const MIB = 1024 * 1024;
 /** What one idle sandbox takes, roughly: a Node process. */
@@ -10,14 +11,17 @@ const MAX_PER_CORE = 32;
 
 export const PoolEnv = z.object({
   ...commonEnv,
+  /** On SIGTERM, calls that run in sandboxes get this long to finish before they are cut off. */
+  ...drainEnv,
   /** Which egress process serves this host's sandboxes. */
   MANYHANDS_HOST_ID: z
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be letters, digits, _ and -')
     .default('local'),
-  MANYHANDS_SANDBOX_DRIVER: z
-    .enum(['bubblewrap'], { error: 'must be "bubblewrap"; other drivers are not supported yet' })
-    .default('bubblewrap'),
+  MANYHANDS_SANDBOX_DRIVER: z.enum(['bubblewrap', 'docker'], { error: 'must be "bubblewrap" or "docker"' }).default('bubblewrap'),
+  ...imageEnv,
+  /** A runtime that the Docker engine knows, such as runsc; its default if not given. */
+  MANYHANDS_SANDBOX_RUNTIME: z.string().optional(),
   /** Path of bwrap; PATH is searched if it is only a name. */
   MANYHANDS_BWRAP: z.string().default('bwrap'),
   /** Path of ripgrep, for the grep tool; without it the sandbox has the host's, if any. */

@@ -11,6 +11,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import type { Duplex } from 'node:stream';
 import { AppError, ensureError } from '@manyhands/base';
 import { HAND_MAX_FRAME_BYTES, HandReply, type HandRequest, SANDBOX_PATHS } from '@manyhands/contract';
 
@@ -73,7 +74,8 @@ function connectTo(socketPath: string): Promise<net.Socket> {
   });
 }
 
-export function createHandChannel(socket: net.Socket): HandChannel {
+/** Over a connection that is made already; whoever made it knows whom it leads to. */
+export function createHandChannel(socket: Duplex): HandChannel {
   const pending = new Map<number, Pending>();
   let lastId = 0;
   let open = true;

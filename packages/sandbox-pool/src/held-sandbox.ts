@@ -5,13 +5,31 @@
  *
  * Any call un-parks, durably before it reaches the hand. A parked sandbox, or one that nobody used for long, is let go: the snapshot is whole
  * in the blob store first, and only if nobody used the sandbox meanwhile does it end. It ends once, and after that answers nothing (I11).
+ *
+ * When its pool leaves, calls that run may finish, no other is started, and outcomes that nobody collected are kept in the blob store.
  */
-import { AppError, type Clock, hasCode, type Logger } from '@manyhands/base';
+import { AppError, type Clock, hasCode, type Logger, pause } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import { type CallReply, type CallState, INLINE_BODY_MAX_BYTES, type SandboxFailure } from '@manyhands/contract';
+import {
+  type CallReply,
+  type CallState,
+  type CollectReply,
+  type CollectRequest,
+  callOutcomeKey,
+  INLINE_BODY_MAX_BYTES,
+  type MountedFile,
+  type MountReply,
+  type OutputsReply,
+  type SandboxFailure,
+  snapshotGeneration,
+  workspaceSnapshotPrefix,
+} from '@manyhands/contract';
 import type { RunningSandbox } from './driver.ts';
 import type { HandAnswer, HandCommand } from './hand-channel.ts';
 import { type LeaseRecord, writeLease } from './lease-record.ts';
+import type { PoolMetrics } from './metrics.ts';
+import { mountedCopies } from './mounts.ts';
+import { createSandboxFiles } from './sandbox-files.ts';
 import { saveSnapshot } from './workspace-snapshot.ts';
 
 /** Time for the hand beyond what a command may take by itself. */
@@ -20,18 +38,22 @@ const ANSWER_MS = 30_000;
 const EXPIRY_SLACK = 0.1;
 /** A snapshot that failed is tried again after this. */
 const LET_GO_RETRY_MS = 60_000;
+/** How long one look at a running call may take while the pool leaves. */
+const LEAVE_LOOK_MS = 500;
+const LEAVE_START_POLL_MS = 20;
 
 export interface HeldSandboxDeps {
   blobs: BlobStore;
   clock: Clock;
   log: Logger;
+  metrics: Pick<PoolMetrics, 'save'>;
   /** How long a parked sandbox is kept. */
   graceMs: number;
   /** How long a lease lasts without any use. */
   leaseTtlMs: number;
   /** Removes the sandbox and everything about it; called once. */
   onEnd: (held: HeldSandbox, reason: EndReason) => Promise<void>;
-  /** Told when it was parked or un-parked. */
+  /** Told when it was parked, un-parked or is being let go. */
   onParked: () => void;
 }
 
@@ -59,11 +81,16 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
   let uses = 0;
   let active = 0;
   const runningKeys = new Set<string>();
+  /** Calls that were started or finished here and whose outcome is not in the log yet, as far as is known. */
+  const unacknowledged = new Set<string>();
+  let startsUnderWay = 0;
+  let leaving = false;
   const spilled = new Map<string, string>();
   let lettingGo: Promise<boolean> | null = null;
   let retryAtMs = 0;
   let ending: Promise<void> | null = null;
   let endReason: EndReason | null = null;
+  const files = createSandboxFiles(directory, () => lease, blobs, log);
   /** Writes of the lease file, one after the other. */
   let writing: Promise<void> = Promise.resolve();
 
@@ -102,6 +129,8 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     active++;
     try {
       await use();
+      // Nothing of it has reached the hand yet.
+      if (endReason) return over(endReason);
       return await channel.request(request, waitMs + ANSWER_MS);
     } catch (error) {
       if (hasCode(error, 'timeout')) throw error;
@@ -120,23 +149,47 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     const call: CallState = answer.call ?? { state: 'unknown' };
     if (call.state === 'running') runningKeys.add(key);
     else runningKeys.delete(key);
+    if (call.state === 'unknown') unacknowledged.delete(key);
+    else unacknowledged.add(key);
     if (call.state !== 'done') return { ok: true, call };
     const body = Buffer.from(JSON.stringify(call.outcome), 'utf8');
     if (body.length <= INLINE_BODY_MAX_BYTES) return { ok: true, call };
-    const ref = `${lease.workspace_id}/${lease.session_id}/outcomes/${key}`;
+    const ref = callOutcomeKey(lease.workspace_id, lease.session_id, key);
     if (!spilled.has(key)) await blobs.put(ref, body);
     spilled.set(key, ref);
     return { ok: true, outcome_ref: ref };
   }
 
   /** Whether a call that was started still runs although nobody waits for it. */
-  async function anyCallRuns(): Promise<boolean> {
+  async function anyCallRuns(lookMs = 0): Promise<boolean> {
     for (const key of runningKeys) {
-      const { call } = await channel.request({ op: 'wait', key, wait_ms: 0 }, ANSWER_MS);
+      const { call } = await channel.request({ op: 'wait', key, wait_ms: lookMs }, lookMs + ANSWER_MS);
       if (call?.state === 'running') return true;
       runningKeys.delete(key);
     }
     return false;
+  }
+
+  /** Whoever asks for them later finds them, with the sandbox or without it. */
+  async function keepOutcomes(): Promise<void> {
+    for (const key of unacknowledged) {
+      if (spilled.has(key)) continue;
+      const { call } = await channel.request({ op: 'wait', key, wait_ms: 0 }, ANSWER_MS);
+      if (call?.state !== 'done') continue;
+      await blobs.put(callOutcomeKey(lease.workspace_id, lease.session_id, key), Buffer.from(JSON.stringify(call.outcome), 'utf8'));
+    }
+  }
+
+  /** Snapshots of older generations are of no more use. Best effort: a left one costs bytes only. */
+  async function dropOlderSnapshots(): Promise<void> {
+    try {
+      for await (const key of blobs.list(workspaceSnapshotPrefix(lease.workspace_id, lease.session_id))) {
+        const generation = snapshotGeneration(key);
+        if (generation !== null && generation < lease.generation && key !== lease.snapshot_key) await blobs.delete(key);
+      }
+    } catch (error) {
+      log.warn({ err: error, session_id: lease.session_id }, 'older snapshots were not removed');
+    }
   }
 
   /** Snapshot, then end; false if the sandbox was used meanwhile or the snapshot failed. */
@@ -145,13 +198,16 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
       const usesBefore = uses;
       try {
         if (endReason) return true;
+        if (reason === 'shut down') await keepOutcomes();
         const start = performance.now();
-        const { bytes } = await saveSnapshot(sandbox, blobs, lease.snapshot_key);
+        const copies = await mountedCopies(directory);
+        const { bytes } = await deps.metrics.save(() => saveSnapshot(sandbox, blobs, lease.snapshot_key, copies));
         const durationMs = Math.round(performance.now() - start);
         log.info(
           { op: 'sandbox.snapshot', ok: true, sandbox_id: directory.id, session_id: lease.session_id, bytes, durationMs },
           'sandbox',
         );
+        await dropOlderSnapshots();
         // Checked and ended in one step: no call gets in between.
         if (reason === 'let go' && (uses !== usesBefore || active > 0)) return false;
         await end(reason);
@@ -162,8 +218,10 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
         return false;
       } finally {
         lettingGo = null;
+        deps.onParked();
       }
     })();
+    deps.onParked();
     return lettingGo;
   }
 
@@ -185,14 +243,38 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     get canBeLetGo() {
       return lease.state === 'parked' && !endReason && !lettingGo && active === 0 && clock.now() >= retryAtMs;
     },
+    /** Makes room if somebody needs it; one that is being let go is somebody's already. */
     get isParked() {
-      return lease.state === 'parked' && !endReason;
+      return lease.state === 'parked' && !endReason && !lettingGo;
     },
     use,
     end,
     letGo,
+    /** Milliseconds since somebody used it; 0 while somebody does. */
+    get unusedMs() {
+      return active > 0 ? 0 : clock.now() - lastUseMs;
+    },
     async start(key: string, tool: string, input: Record<string, unknown>): Promise<CallReply> {
-      return toReply(key, await command({ op: 'start', key, tool, input }));
+      // Calls of one answer come together: they run together or not at all.
+      if (leaving && !endReason && startsUnderWay === 0 && runningKeys.size === 0 && !unacknowledged.has(key))
+        return failure('leaving', 'the sandbox is being saved before it ends; the call was not started');
+      startsUnderWay++;
+      try {
+        return await toReply(key, await command({ op: 'start', key, tool, input }));
+      } finally {
+        startsUnderWay--;
+      }
+    },
+    /** The pool leaves: resolves when no call runs any more, or when the time for it is over. From then on none is started. */
+    async leave(over: AbortSignal): Promise<void> {
+      leaving = true;
+      const finished = (async () => {
+        while (!endReason && !over.aborted) {
+          if (startsUnderWay > 0) await pause(LEAVE_START_POLL_MS);
+          else if (!(await anyCallRuns(LEAVE_LOOK_MS))) return;
+        }
+      })().catch((error: unknown) => log.warn({ err: error, sandbox_id: directory.id }, 'the hand does not say what runs'));
+      await Promise.race([finished, new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }))]);
     },
     async wait(key: string, waitMs: number): Promise<CallReply> {
       return toReply(key, await command({ op: 'wait', key, wait_ms: waitMs }, waitMs));
@@ -204,10 +286,27 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
       const answer = await command({ op: 'ack', keys });
       for (const key of keys) {
         runningKeys.delete(key);
+        unacknowledged.delete(key);
         spilled.delete(key);
       }
       return answer.ok ? ({ ok: true } as const) : answer;
     },
+    /** Resolves when the files are there for the next call. */
+    async mount(revision: number, wanted: readonly MountedFile[]): Promise<MountReply> {
+      if (endReason) return over(endReason);
+      active++;
+      try {
+        await use();
+        if (endReason) return over(endReason);
+        return await files.mount(revision, wanted);
+      } finally {
+        active--;
+        lastUseMs = clock.now();
+      }
+    },
+    // What is in the outputs may be asked for without a use: it changes nothing, and a parked sandbox stays parked.
+    outputs: async (): Promise<OutputsReply> => (endReason ? over(endReason) : files.outputs()),
+    collect: async (wanted: CollectRequest['files']): Promise<CollectReply> => (endReason ? over(endReason) : files.collect(wanted)),
     /** Safe to repeat; the grace time runs from the first. */
     async park(snapshotKey: string) {
       if (endReason) return over(endReason);

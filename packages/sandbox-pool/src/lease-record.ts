@@ -15,6 +15,8 @@ export const LeaseRecord = z.object({
   generation: z.int().min(1),
   /** Whether it came from the warm stock; told again to who asks again. */
   warm: z.boolean(),
+  /** Its workspace was filled from a snapshot. */
+  restored: z.boolean().optional(),
   state: z.enum(['preparing', 'leased', 'parked']),
   /** Where the workspace goes when the sandbox is let go. */
   snapshot_key: z.string(),

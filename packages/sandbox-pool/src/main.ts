@@ -1,61 +1,55 @@
 /** The sandbox pool of one host. Ready when a warm sandbox answers: a tool call would succeed now. */
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { connectMessaging, createLifecycle, createLogger, loadEnv, randomIds, runMain, systemClock } from '@manyhands/base';
+import {
+  connectMessaging,
+  createLifecycle,
+  createLogger,
+  createMetrics,
+  loadEnv,
+  randomIds,
+  runMain,
+  serveOperations,
+  shutdownDeadlineMs,
+  systemClock,
+} from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import { createBubblewrapDriver } from './bubblewrap/bubblewrap-driver.ts';
+import { chooseDriver } from './choose-driver.ts';
 import { createEgressPolicies, noEgress } from './egress-policy.ts';
 import { creationConcurrency, PoolEnv } from './env.ts';
-import { findProgram } from './find-program.ts';
+import { createPoolMetrics } from './metrics.ts';
 import { openPoolDirectory } from './pool-identity.ts';
 import { type PoolService, servePool } from './pool-service.ts';
+import { sandboxLimits } from './sandbox-limits.ts';
 import { openSandboxPool } from './sandbox-pool.ts';
-
-const MIB = 1024 * 1024;
-const FILE_MAX_BYTES = 2048 * MIB;
-const TMP_BYTES = 256 * MIB;
 
 runMain(async () => {
   const env = loadEnv(PoolEnv, process.env);
   const log = createLogger('sandbox-pool', env.MANYHANDS_LOG_LEVEL);
-  const lifecycle = createLifecycle(log, process.env);
+  const lifecycle = createLifecycle(log, process.env, shutdownDeadlineMs(env.MANYHANDS_DRAIN_MS));
+  const metrics = createMetrics('sandbox-pool');
+  const operations = await serveOperations({ listen: env.MANYHANDS_OPS_LISTEN, metrics, lifecycle, log });
   const data = path.resolve(env.MANYHANDS_DATA);
   const poolRoot = path.join(data, 'sandboxes');
-  const searchPath = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin';
   const { poolId } = await openPoolDirectory(poolRoot, randomIds);
   const messaging = await connectMessaging(env.NATS_URL, log, 'sandbox-pool');
   lifecycle.onShutdown('nats', () => messaging.close());
+  operations.check('nats', () => messaging.ping());
   const blobs = createDirectoryBlobStore(path.join(data, 'blobs'));
-  const libraryPath = process.env['LD_LIBRARY_PATH'];
-  const driver = createBubblewrapDriver({
-    poolRoot,
-    poolId,
-    bwrap: findProgram('MANYHANDS_BWRAP', env.MANYHANDS_BWRAP, searchPath),
-    programs: {
-      node: process.execPath,
-      hand: env.MANYHANDS_HAND ?? fileURLToPath(new URL('../../hand/dist/hand.mjs', import.meta.url)),
-      ripgrep: env.MANYHANDS_RG === undefined ? null : findProgram('MANYHANDS_RG', env.MANYHANDS_RG, searchPath),
-    },
-    hostEnvironment: { PATH: searchPath, ...(libraryPath ? { LD_LIBRARY_PATH: libraryPath } : {}) },
-    log,
-  });
+  const driver = chooseDriver(env, { poolRoot, poolId, hostEnvironment: process.env, log });
   const egress = env.MANYHANDS_EGRESS === 'off' ? noEgress : createEgressPolicies({ messaging, hostId: env.MANYHANDS_HOST_ID, log });
   let service: PoolService | null = null;
   const opening = openSandboxPool(
     {
       ...{ poolRoot, poolId, driver, blobs, egress, log, ids: randomIds, clock: systemClock },
-      limits: {
-        memoryBytes: env.MANYHANDS_SANDBOX_MEMORY_MB * MIB,
-        pids: env.MANYHANDS_SANDBOX_PIDS,
-        fileBytes: FILE_MAX_BYTES,
-        tmpBytes: TMP_BYTES,
-      },
+      metrics: createPoolMetrics(metrics),
+      limits: sandboxLimits(env),
       warm: Math.min(env.MANYHANDS_POOL_WARM, env.MANYHANDS_POOL_MAX),
       max: env.MANYHANDS_POOL_MAX,
       concurrency: creationConcurrency(availableParallelism()),
       graceMs: env.MANYHANDS_SANDBOX_GRACE_MS,
       leaseTtlMs: env.MANYHANDS_SANDBOX_IDLE_MS,
+      drainMs: env.MANYHANDS_DRAIN_MS,
     },
     () => service?.update(),
   );
@@ -65,5 +59,5 @@ runMain(async () => {
   service = servePool({ messaging, pool, blobs, log });
   lifecycle.onShutdown('service', () => service?.stop());
   await pool.firstWarm;
-  lifecycle.ready({ pool_id: poolId, warm: pool.warmCount });
+  lifecycle.ready({ pool_id: poolId, warm: pool.warmCount, ops_port: operations.port });
 });

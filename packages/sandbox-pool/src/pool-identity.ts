@@ -8,7 +8,8 @@ import { z } from 'zod';
 import { readJsonFile, writeDurably } from './durable-file.ts';
 import { identifyProcess, isAlive, ProcessIdentity } from './process-identity.ts';
 
-const PoolFile = z.object({ pool_id: z.string(), process: ProcessIdentity });
+/** The first process of a container has pid 1. */
+const PoolFile = z.object({ pool_id: z.string(), process: ProcessIdentity.extend({ pid: z.int().min(1) }) });
 
 /** Makes the directory if needed. Throws `configuration` when another live pool has it. */
 export async function openPoolDirectory(poolRoot: string, ids: IdSource): Promise<{ poolId: string }> {

@@ -2,16 +2,20 @@
  * The pool on NATS: subjects, schemas and error codes of contract/src/sandbox.ts. Every request may be repeated.
  *
  * Demands for a lease are served in the queue group only while there is room, so that "nobody serves it" means that all pools are full. Calls
- * for a sandbox of this pool are always served.
+ * for a sandbox of this pool are always served, also while the pool leaves, until its last sandbox ended.
  */
 import { type Logger, type Messaging, pause, type Serving } from '@manyhands/base';
 import { type BlobStore, isBlobKey } from '@manyhands/blobs';
 import {
   AckRequest,
   CancelRequest,
+  CollectRequest,
   HAND_MAX_FRAME_BYTES,
   HintRequest,
   LeaseRequest,
+  MountedFile,
+  MountPath,
+  MountRequest,
   ParkRequest,
   POOL_QUEUE_GROUP,
   poolLeaseSubject,
@@ -24,8 +28,9 @@ import {
   sandboxSubject,
   WaitRequest,
 } from '@manyhands/contract';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { failure, type HeldSandbox, over } from './held-sandbox.ts';
+import { keepLeasesConfirmed } from './lease-confirmation.ts';
 import type { SandboxPool } from './sandbox-pool.ts';
 
 /** Ids become file names and parts of blob keys. */
@@ -35,20 +40,22 @@ const FRAME_OVERHEAD_BYTES = 4_096;
 const STOP_MS = 500;
 
 export interface PoolServiceDeps {
-  messaging: Pick<Messaging, 'serve'>;
+  messaging: Pick<Messaging, 'serve' | 'request'>;
   pool: SandboxPool;
   blobs: BlobStore;
   log: Logger;
+  /** How often leases that nobody uses are confirmed. */
+  confirmEveryMs?: number;
 }
 
 export interface PoolService {
   /** Joins or leaves the queue group as room comes and goes. */
   update(): void;
-  /** Takes no more requests; gives those under way a moment. What waits longer is answered when its sandbox ends. */
+  /** Takes no more leases at once, answers all else until the pool has left, then stops. */
   stop(): Promise<void>;
 }
 
-export function servePool({ messaging, pool, blobs, log }: PoolServiceDeps): PoolService {
+export function servePool({ messaging, pool, blobs, log, confirmEveryMs }: PoolServiceDeps): PoolService {
   let demands: Serving[] | null = null;
   let stopped = false;
 
@@ -125,11 +132,48 @@ export function servePool({ messaging, pool, blobs, log }: PoolServiceDeps): Poo
       const problem = wrongKey('snapshot_key', request.body.snapshot_key, held.lease.workspace_id);
       return problem ? failure('invalid_request', problem) : held.park(request.body.snapshot_key);
     },
+    async mount(held, body) {
+      const request = read(MountRequest, body);
+      if (!request.ok) return request;
+      const { revision, files, files_ref } = request.body;
+      if ((files === undefined) === (files_ref === undefined))
+        return failure('invalid_request', 'exactly one of files and files_ref must be given');
+      const { workspace_id } = held.lease;
+      const problem = files_ref === undefined ? null : wrongKey('files_ref', files_ref, workspace_id);
+      if (problem) return failure('invalid_request', problem);
+      const listed = files ?? (await loadFiles(files_ref ?? ''));
+      if (!listed) return failure('invalid_request', 'files_ref: the blob must hold a list of files');
+      const wrong = listed
+        .map(({ path, blob }) => wrongMountPath(path) ?? wrongKey('blob', blob, workspace_id))
+        .find((one) => one !== null);
+      return wrong ? failure('invalid_request', wrong) : held.mount(revision, listed);
+    },
+    async outputs(held) {
+      return held.outputs();
+    },
+    async collect(held, body) {
+      const request = read(CollectRequest, body);
+      if (!request.ok) return request;
+      for (const { path, file_id } of request.body.files) {
+        const problem = wrongId({ file_id }) ?? wrongPath(path);
+        if (problem) return failure('invalid_request', problem);
+      }
+      return held.collect(request.body.files);
+    },
     async release(held) {
       await held.end('released');
       return { ok: true };
     },
   };
+
+  async function loadFiles(key: string): Promise<MountedFile[] | null> {
+    const blob = await blobs.get(key);
+    try {
+      return blob && z.array(MountedFile).parse(JSON.parse(blob.toString('utf8')));
+    } catch {
+      return null;
+    }
+  }
 
   /** The input under a blob key, or what is wrong with it. */
   async function loadInput(key: string): Promise<Record<string, unknown> | string> {
@@ -159,12 +203,16 @@ export function servePool({ messaging, pool, blobs, log }: PoolServiceDeps): Poo
     }
   }
   update();
+  const confirmation = keepLeasesConfirmed({ messaging, pool, log, ...(confirmEveryMs === undefined ? {} : { everyMs: confirmEveryMs }) });
 
   return {
     update,
     async stop() {
       stopped = true;
-      const answered = Promise.all([...always, ...(demands ?? [])].map((serving) => serving.stop()));
+      confirmation.stop();
+      const leavingGroup = (demands ?? []).map((serving) => serving.stop());
+      await pool.leave();
+      const answered = Promise.all([...leavingGroup, ...always.map((serving) => serving.stop())]);
       await Promise.race([answered, pause(STOP_MS)]);
     },
   };
@@ -184,6 +232,14 @@ function read<T>(schema: z.ZodType<T>, body: unknown): Read<T> {
 function wrongId(ids: Record<string, string>): string | null {
   for (const [name, id] of Object.entries(ids)) if (!PLAIN_ID.test(id)) return `${name}: must be letters, digits, _ and -, at most 128`;
   return null;
+}
+/** A path below the outputs that leads nowhere else. */
+function wrongPath(path: string): string | null {
+  const clean = path.split('/').every((name) => name !== '' && name !== '.' && name !== '..');
+  return clean && !path.includes('\0') ? null : `path: must be a clean path below the outputs, not ${JSON.stringify(path)}`;
+}
+function wrongMountPath(path: string): string | null {
+  return MountPath.safeParse(path).success && path.startsWith('/') ? null : `path: nothing can be mounted at ${JSON.stringify(path)}`;
 }
 /** A session's bodies are under its workspace; nothing else may be read or written for it (I12). */
 function wrongKey(name: string, key: string, workspaceId: string): string | null {

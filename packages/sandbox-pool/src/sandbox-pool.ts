@@ -7,7 +7,7 @@
  */
 import { AppError, type Clock, ensureError, hasCode, type IdSource, type Logger } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import { type HintRequest, type LeaseReply, type LeaseRequest, workspaceSnapshotKey } from '@manyhands/contract';
+import { type HintRequest, type LeaseReply, type LeaseRequest, SandboxEnd, sandboxEndKey, workspaceSnapshotKey } from '@manyhands/contract';
 import type { RunningSandbox, SandboxDriver, SandboxLimits } from './driver.ts';
 import type { EgressPolicies } from './egress-policy.ts';
 import { openEndedLeases } from './ended-leases.ts';
@@ -15,6 +15,7 @@ import { HEARTBEAT, type HeartbeatTimes } from './heartbeat.ts';
 import { createHeldSandbox, type EndReason, failure, type HeldSandbox } from './held-sandbox.ts';
 import { createKeyedQueue } from './keyed-queue.ts';
 import { type LeaseRecord, readLease, writeLease } from './lease-record.ts';
+import type { PoolMetrics } from './metrics.ts';
 import { createReaper, listSandboxIds } from './reaper.ts';
 import { sandboxDirectory } from './sandbox-directory.ts';
 import { createSandboxStock } from './sandbox-stock.ts';
@@ -26,7 +27,7 @@ const TICK_MIN_MS = 100;
 const SWEEP_EVERY_MS = 60_000;
 /** Ended sandboxes are remembered so that their late callers hear what happened. */
 const REMEMBERED_ENDS = 1_000;
-/** What a shut-down may spend on snapshots, of the 25 s it has. */
+/** What a shut-down may spend on snapshots after running calls had their time; less than what base/lifecycle leaves for it. */
 const DRAIN_SNAPSHOT_MS = 12_000;
 const DRAIN_CONCURRENCY = 4;
 
@@ -40,11 +41,14 @@ export interface SandboxPoolOptions {
   ids: IdSource;
   clock: Clock;
   log: Logger;
+  metrics: PoolMetrics;
   warm: number;
   max: number;
   concurrency: number;
   graceMs: number;
   leaseTtlMs: number;
+  /** At the end, running calls get this long to finish. None if not given. */
+  drainMs?: number;
   heartbeat?: HeartbeatTimes;
   tickMs?: number;
 }
@@ -53,7 +57,7 @@ export type SandboxPool = Awaited<ReturnType<typeof openSandboxPool>>;
 
 /** Adopts what an earlier process left, removes the rest and begins to fill the stock. `onChange` is told when `hasRoom` may have changed. */
 export async function openSandboxPool(options: SandboxPoolOptions, onChange: () => void = () => {}) {
-  const { driver, poolRoot, poolId, blobs, egress, clock, log } = options;
+  const { driver, poolRoot, poolId, blobs, egress, clock, log, metrics } = options;
   const ended = await openEndedLeases(poolRoot, clock);
   const bySession = new Map<string, HeldSandbox>();
   const byId = new Map<string, HeldSandbox>();
@@ -72,6 +76,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     hasParked: () => [...byId.values()].some((held) => held.isParked),
     onChange,
     log,
+    metrics,
   });
   const reaper = createReaper({ driver, poolRoot, log, isOwned: (id) => stock.isKnown(id) || byId.has(id) });
 
@@ -80,6 +85,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
       blobs,
       clock,
       log,
+      metrics,
       graceMs: options.graceMs,
       leaseTtlMs: options.leaseTtlMs,
       onEnd: dispose,
@@ -93,12 +99,26 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
   async function dispose(held: HeldSandbox, reason: EndReason): Promise<void> {
     const { directory, lease } = held;
     remember(directory.id, reason);
+    metrics.ended.add(1, { reason });
+    if (reason === 'lost') metrics.lost.add(1, { state: 'leased' });
     // First of all: this generation is over, whatever happens next.
     await ended.note(lease.session_id, lease.generation);
+    if (reason === 'let go' || reason === 'shut down') await leaveWord(lease);
     if (bySession.get(lease.session_id) === held) bySession.delete(lease.session_id);
     await discard(directory.id);
     byId.delete(directory.id);
     log.info({ op: 'sandbox.end', ok: true, sandbox_id: directory.id, session_id: lease.session_id, reason }, 'sandbox');
+  }
+  /** For those who ask when this pool is gone. Best effort: without it they wait for the pool for as long as it may take to restart. */
+  async function leaveWord({ workspace_id, session_id, generation }: LeaseRecord): Promise<void> {
+    const key = sandboxEndKey(workspace_id, session_id);
+    try {
+      const before = await blobs.get(key);
+      if (before && SandboxEnd.parse(JSON.parse(before.toString('utf8'))).generation >= generation) return;
+      await blobs.put(key, Buffer.from(JSON.stringify({ generation } satisfies SandboxEnd)));
+    } catch (error) {
+      log.warn({ err: error, session_id }, 'the end of a sandbox was not noted in the blob store');
+    }
   }
   async function discard(id: string): Promise<void> {
     const directory = sandboxDirectory(poolRoot, id);
@@ -133,6 +153,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
         if (lease && lease.state !== 'preparing') {
           await ended.note(lease.session_id, lease.generation);
           remember(id, 'lost');
+          metrics.lost.add(1, { state: 'leased' });
         }
         continue;
       }
@@ -151,9 +172,9 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     const { directory } = sandbox;
     const { session_id, workspace_id, generation, restore_from } = request;
     const lease: LeaseRecord = {
-      ...{ session_id, workspace_id, generation, warm },
+      ...{ session_id, workspace_id, generation, warm, restored: restore_from !== null },
       state: restore_from === null ? 'leased' : 'preparing',
-      snapshot_key: workspaceSnapshotKey(workspace_id, session_id),
+      snapshot_key: workspaceSnapshotKey(workspace_id, session_id, generation),
       expires_at_ms: clock.now() + options.leaseTtlMs,
       parked_at_ms: null,
     };
@@ -161,7 +182,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
       const opening = egress.open(directory, { sandbox_id: directory.id, session_id, networking: request.spec.networking });
       await Promise.all([opening, writeLease(directory, lease)]);
       if (restore_from !== null) {
-        await restoreSnapshot(sandbox, blobs, restore_from);
+        await metrics.restore(() => restoreSnapshot(sandbox, blobs, restore_from));
         lease.state = 'leased';
         await writeLease(directory, lease);
       }
@@ -189,9 +210,11 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     if (generation < last) return failure('stale_generation', `generation ${last} of the session is over already`);
     if (generation === last) return failure('sandbox_lost', 'the sandbox of this generation is gone; ask under the next');
     const start = performance.now();
+    const demanded = metrics.lease.start();
     try {
       const taken = await stock.take(session_id);
       const given = await bind(request, taken);
+      demanded({ outcome: taken.warm ? 'warm' : 'cold' });
       const durationMs = Math.round(performance.now() - start);
       log.info(
         { op: 'sandbox.lease', ok: true, session_id, generation, sandbox_id: given.directory.id, warm: taken.warm, durationMs },
@@ -201,6 +224,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     } catch (error) {
       log.warn({ op: 'sandbox.lease', ok: false, session_id, generation, err: error }, 'sandbox');
       const atCapacity = hasCode(error, 'unavailable') && error.details['reason'] === 'at_capacity';
+      demanded({ outcome: atCapacity ? 'at_capacity' : 'failed' });
       return failure(atCapacity ? 'at_capacity' : 'failed', ensureError(error).message);
     }
   }
@@ -211,6 +235,21 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
   } else await reaper.sweep();
   await ended.sweep();
   stock.fill();
+  metrics.watchPool(() => {
+    const held = [...byId.values()];
+    const parked = held.filter(({ isParked }) => isParked).length;
+    return {
+      sandboxes: {
+        warm: stock.warmCount,
+        reserved: stock.reservedCount,
+        making: stock.makingCount,
+        leased: held.length - parked,
+        parked,
+      },
+      max: options.max,
+      hasRoom: stock.hasRoom,
+    };
+  });
 
   let sweptAtMs = clock.now();
   let ticking = false;
@@ -234,6 +273,40 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     options.tickMs ?? Math.min(TICK_MAX_MS, Math.max(TICK_MIN_MS, options.graceMs / 4)),
   );
 
+  const leasesUnderWay = new Set<Promise<LeaseReply>>();
+  let leaving: Promise<void> | null = null;
+
+  /** Calls may finish until `drainMs`; each sandbox is saved and ended as soon as none of its runs. */
+  async function leaveAll(): Promise<void> {
+    clearInterval(timer);
+    const stopping = stock.stop();
+    const over = new AbortController();
+    const overdue = setTimeout(() => over.abort(), options.drainMs ?? 0);
+    let bound: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<void>((resolve) => {
+      bound = setTimeout(resolve, (options.drainMs ?? 0) + DRAIN_SNAPSHOT_MS);
+    });
+    const saving = createKeyedQueue();
+    let slots = 0;
+    const leaveOne = async (held: HeldSandbox): Promise<void> => {
+      await held.leave(over.signal);
+      // A second time if it was just being let go and was used meanwhile, or if the snapshot failed.
+      await saving.run(String(slots++ % DRAIN_CONCURRENCY), async () => (await held.letGo('shut down')) || held.letGo('shut down'));
+      if (!held.isOver) await held.end('shut down');
+    };
+    const known = [...byId.values()];
+    const leaveKnown = Promise.allSettled(known.map(leaveOne));
+    const leaveLate = Promise.allSettled(leasesUnderWay).then(() =>
+      Promise.allSettled([...byId.values()].filter((held) => !known.includes(held)).map(leaveOne)),
+    );
+    await Promise.race([Promise.all([leaveKnown, leaveLate]), tooLate]);
+    clearTimeout(overdue);
+    clearTimeout(bound);
+    over.abort();
+    await Promise.allSettled([...byId.values()].map((held) => held.end('shut down')));
+    await stopping;
+  }
+
   return {
     poolId,
     /** Resolves when a demand would be met from the warm stock. */
@@ -248,7 +321,12 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
       return byId.size;
     },
     /** One after the other per session, so that a repeated request finds the first one's sandbox. */
-    lease: (request: LeaseRequest) => perSession.run(request.session_id, () => lease(request)),
+    lease(request: LeaseRequest): Promise<LeaseReply> {
+      const leased = perSession.run(request.session_id, () => lease(request));
+      leasesUnderWay.add(leased);
+      void leased.finally(() => leasesUnderWay.delete(leased)).catch(() => {});
+      return leased;
+    },
     hint(request: HintRequest) {
       const held = bySession.get(request.session_id);
       return { pool_id: poolId, reserved: held !== undefined && !held.isOver ? true : stock.reserve(request.session_id) };
@@ -256,24 +334,20 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     find: (id: string) => byId.get(id) ?? null,
     /** How a sandbox that is no longer here ended, if that is remembered. */
     endOf: (id: string) => ends.get(id) ?? null,
-    /** Saves what sessions have, as far as time allows, and destroys everything. */
+    /** What nobody has used for so long. */
+    unused: (forMs: number): HeldSandbox[] => [...byId.values()].filter((held) => !held.isOver && held.unusedMs >= forMs),
+    /**
+     * The end begins: no new leases; what sessions have is saved, outcomes that nobody collected too, and their sandboxes end, as far as time
+     * allows. Requests should be served until it resolves.
+     */
+    leave(): Promise<void> {
+      leaving ??= leaveAll();
+      return leaving;
+    },
+    /** Leaves, if it has not yet, and destroys everything. */
     async drain(): Promise<void> {
-      clearInterval(timer);
-      const stopping = stock.stop();
-      const rest = [...byId.values()];
-      const saveSome = async () => {
-        for (let held = rest.shift(); held; held = rest.shift()) await held.letGo('shut down');
-      };
-      let bound: NodeJS.Timeout | undefined;
-      await Promise.race([
-        Promise.all(Array.from({ length: DRAIN_CONCURRENCY }, saveSome)),
-        new Promise<void>((resolve) => {
-          bound = setTimeout(resolve, DRAIN_SNAPSHOT_MS);
-        }),
-      ]);
-      clearTimeout(bound);
-      await Promise.all([...byId.values()].map((held) => held.end('shut down')));
-      await stopping;
+      leaving ??= leaveAll();
+      await leaving;
       await reaper.sweep();
       await driver.close();
     },

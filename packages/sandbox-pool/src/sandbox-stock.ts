@@ -8,6 +8,7 @@
 import { AppError, backoffMs, ensureError, type Logger } from '@manyhands/base';
 import type { RunningSandbox, SandboxDriver, SandboxLimits } from './driver.ts';
 import { type HeartbeatTimes, keepHeartbeat } from './heartbeat.ts';
+import type { PoolMetrics } from './metrics.ts';
 import { sandboxDirectory } from './sandbox-directory.ts';
 
 const RESERVED_FOR_MS = 60_000;
@@ -29,6 +30,7 @@ export interface SandboxStockDeps {
   /** Told after each change of what `hasRoom` depends on. */
   onChange: () => void;
   log: Logger;
+  metrics: Pick<PoolMetrics, 'create' | 'lost'>;
 }
 
 interface Waiter {
@@ -43,7 +45,7 @@ const refusal = (reason: 'at_capacity' | 'failed', message: string, cause?: unkn
   new AppError('unavailable', message, { details: { reason }, ...(cause === undefined ? {} : { cause }) });
 
 export function createSandboxStock(deps: SandboxStockDeps) {
-  const { driver, log, max, warmTarget } = deps;
+  const { driver, log, max, metrics, warmTarget } = deps;
   const warm: RunningSandbox[] = [];
   const reserved = new Map<string, { sandbox: RunningSandbox; timer: NodeJS.Timeout }>();
   /** Every sandbox that is there, given out or not, until `gone`. */
@@ -88,9 +90,11 @@ export function createSandboxStock(deps: SandboxStockDeps) {
   async function createOne(): Promise<void> {
     const directory = sandboxDirectory(deps.poolRoot, deps.newId());
     const start = performance.now();
+    const made = metrics.create.start();
     making.add(directory.id);
     try {
       const sandbox = await driver.create(directory, deps.limits);
+      made({ outcome: 'ok' });
       log.info({ op: 'sandbox.create', ok: true, sandbox_id: directory.id, durationMs: Math.round(performance.now() - start) }, 'sandbox');
       failures = 0;
       settle();
@@ -98,6 +102,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
       making.delete(directory.id);
     } catch (error) {
       making.delete(directory.id);
+      made({ outcome: 'failed' });
       log.error({ op: 'sandbox.create', ok: false, sandbox_id: directory.id, err: error }, 'sandbox');
       settle();
       failures++;
@@ -158,6 +163,7 @@ export function createSandboxStock(deps: SandboxStockDeps) {
     if (index >= 0) warm.splice(index, 1);
     else if (reservation) unreserve(reservation[0]);
     else return;
+    metrics.lost.add(1, { state: 'stocked' });
     log.warn({ sandbox_id: sandbox.directory.id, reason }, 'stocked sandbox lost');
     void discard(sandbox);
   }
@@ -208,6 +214,13 @@ export function createSandboxStock(deps: SandboxStockDeps) {
     get warmCount() {
       return warm.length;
     },
+    get reservedCount() {
+      return reserved.size;
+    },
+    /** Being made, or waiting for their turn to be. */
+    get makingCount() {
+      return planned;
+    },
     /** Whether a demand would be met now. */
     get hasRoom() {
       return !stopped && (warm.length > 0 || reserved.size > 0 || planned > waiters.length || total() < max || deps.hasParked());
@@ -227,7 +240,10 @@ export function createSandboxStock(deps: SandboxStockDeps) {
         }
         if (planned > waiters.length || total() < max) {
           if (planned <= waiters.length) plan();
-          return { sandbox: await new Promise<RunningSandbox>((resolve, reject) => waiters.push({ resolve, reject })), warm: false };
+          const coming = new Promise<RunningSandbox>((resolve, reject) => waiters.push({ resolve, reject }));
+          // It may have been the last one that can be made: nobody else is to ask meanwhile.
+          deps.onChange();
+          return { sandbox: await coming, warm: false };
         }
         const oldest = reserved.keys().next().value;
         if (oldest !== undefined) {

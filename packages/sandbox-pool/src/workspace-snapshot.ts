@@ -14,12 +14,17 @@ import type { RunningSandbox } from './driver.ts';
 const HAND_DEADLINE_MS = 10 * 60_000;
 const exchangeName = () => `workspace-${randomBytes(8).toString('hex')}.tar.gz`;
 
-/** Returns when the whole snapshot is durable under `key`; until then an older one stays as it is. */
-export async function saveSnapshot(sandbox: RunningSandbox, blobs: BlobStore, key: string): Promise<{ bytes: number }> {
+/** Returns when the whole snapshot, without the paths to exclude, is durable under `key`; until then an older one stays as it is. */
+export async function saveSnapshot(
+  sandbox: RunningSandbox,
+  blobs: BlobStore,
+  key: string,
+  exclude: readonly string[] = [],
+): Promise<{ bytes: number }> {
   const name = exchangeName();
   const file = path.join(sandbox.directory.exchange, name);
   try {
-    await sandbox.channel.request({ op: 'snapshot', name }, HAND_DEADLINE_MS);
+    await sandbox.channel.request({ op: 'snapshot', name, ...(exclude.length === 0 ? {} : { exclude: [...exclude] }) }, HAND_DEADLINE_MS);
     const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const facts = await handle.stat();

@@ -47,6 +47,18 @@ export async function tracesOf(id: string): Promise<string[]> {
   return [...processes, ...mounts, ...groups];
 }
 
+/** Makes a sandbox and starts a call in it, both in another process, which is then ended with kill -9. */
+export async function makeAndCrash(order: object): Promise<void> {
+  const child = spawn(process.execPath, [MAKER, JSON.stringify(order)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await Promise.race([
+    once(child.stdout, 'data'),
+    once(child, 'exit').then(() => Promise.reject(new Error('the process that makes the sandbox ended'))),
+  ]);
+  const exit = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exit;
+}
+
 export async function bubblewrapHost(): Promise<DriverUnderTest> {
   const directory = await temporaryDirectory('bubblewrap');
   // Longer than a socket path may be.
@@ -61,17 +73,10 @@ export async function bubblewrapHost(): Promise<DriverUnderTest> {
     poolRoot,
     scratch,
     reopen,
+    // Of the host's system only /usr and a few files of /etc are there.
+    hidden: ['/etc/shadow', '/root', '/home', '/var/lib', '/sys', '/boot', '/srv', '/etc/hostname', '/.dockerenv'],
     async createAndCrash(id, limits, key, command) {
-      const child = spawn(process.execPath, [MAKER, JSON.stringify({ ...options, id, limits, key, command })], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      await Promise.race([
-        once(child.stdout, 'data'),
-        once(child, 'exit').then(() => Promise.reject(new Error('the process that makes the sandbox ended'))),
-      ]);
-      const exit = once(child, 'exit');
-      child.kill('SIGKILL');
-      await exit;
+      await makeAndCrash({ ...options, driver: 'bubblewrap', id, limits, key, command });
     },
     async killFromOutside(id) {
       const information = readFileSync(path.join(sandboxDirectory(poolRoot, id).driver, 'information'), 'utf8');

@@ -1,12 +1,13 @@
 import { symlink, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { systemClock } from '@manyhands/base';
+import { createMetrics, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import type { HandRequest } from '@manyhands/contract';
+import { type HandRequest, workspaceSnapshotKey } from '@manyhands/contract';
 import { silentLogger, until } from '@manyhands/test-kit';
 import { describe, expect, test } from 'vitest';
 import { createHeldSandbox } from '../src/held-sandbox.ts';
 import { type LeaseRecord, readLease, writeLease } from '../src/lease-record.ts';
+import { createPoolMetrics } from '../src/metrics.ts';
 import { saveSnapshot } from '../src/workspace-snapshot.ts';
 import { type ScriptedHand, scriptedHand } from './scripted-hand.ts';
 
@@ -23,6 +24,7 @@ async function holding(hand: ScriptedHand, change: { graceMs?: number; leaseTtlM
   await writeLease(hand.sandbox.directory, LEASE);
   const held = createHeldSandbox(hand.sandbox, LEASE, {
     ...{ blobs, clock: systemClock, log: silentLogger, graceMs: 60_000, leaseTtlMs: 60_000, ...change },
+    metrics: createPoolMetrics(createMetrics('sandbox-pool')),
     onEnd: async (_held, reason) => void ends.push(reason),
     onParked: () => {},
   });
@@ -173,5 +175,80 @@ describe('a hostile snapshot', () => {
     });
     const { blobs } = await holding(hand);
     await expect(saveSnapshot(hand.sandbox, blobs, LEASE.snapshot_key)).rejects.toThrow(/ENOENT/);
+  });
+});
+
+describe('a pool that leaves', () => {
+  test('lets running calls finish, starts none, and keeps outcomes that nobody collected', async () => {
+    const calls = new Map<string, unknown>([['sevt_runs', { state: 'running' }]]);
+    let exchange = '';
+    await using hand = await scriptedHand(
+      honest(
+        () => exchange,
+        (request) => ('key' in request ? { call: calls.get(request.key) ?? { state: 'unknown' } } : {}),
+      ),
+    );
+    exchange = hand.sandbox.directory.exchange;
+    const { held, blobs, ends } = await holding(hand);
+    await held.start('sevt_runs', 'bash', {});
+    const over = new AbortController();
+    let left = false;
+    const leaving = held.leave(over.signal).then(() => {
+      left = true;
+    });
+    // Calls of one answer come together, so one more may join what runs.
+    expect(await held.start('sevt_beside', 'bash', {})).toMatchObject({ ok: true });
+    expect(left).toBe(false);
+    calls.set('sevt_runs', outcome('finished'));
+    await leaving;
+    expect(await held.start('sevt_late', 'bash', {})).toMatchObject({ ok: false, error: { code: 'leaving' } });
+    expect(await held.start('sevt_runs', 'bash', {})).toMatchObject({ ok: true, call: { state: 'done' } });
+    expect(await held.letGo('shut down')).toBe(true);
+    expect(ends).toEqual(['shut down']);
+    expect(JSON.parse(String(await blobs.get('wrkspc_a/sesn_a/outcomes/sevt_runs')))).toMatchObject({ content: [{ text: 'finished' }] });
+    expect(await blobs.get('wrkspc_a/sesn_a/outcomes/sevt_beside')).toBeNull();
+    expect(await held.start('sevt_late', 'bash', {})).toMatchObject({ ok: false, error: { code: 'unknown_sandbox' } });
+  });
+
+  test('waits for a running call no longer than it is given', async () => {
+    await using hand = await scriptedHand(({ id }, send) => send({ id, ok: true, call: { state: 'running' } }));
+    const { held } = await holding(hand);
+    await held.start('sevt_1', 'bash', {});
+    const over = new AbortController();
+    const leaving = held.leave(over.signal);
+    over.abort();
+    await leaving;
+  });
+
+  test('a call that never reached the hand, since the sandbox ended under it, may run elsewhere', async () => {
+    const asked: string[] = [];
+    await using hand = await scriptedHand(({ id, op }, send) => {
+      asked.push(op);
+      send({ id, ok: true });
+    });
+    const { held } = await holding(hand);
+    await held.park('wrkspc_a/sesn_a/snapshots/workspace-1.tar.gz');
+    // Un-parking is written to disk first; the end comes in between.
+    const start = held.start('sevt_1', 'bash', {});
+    const ending = held.end('superseded');
+    expect(await start).toMatchObject({ ok: false, error: { code: 'unknown_sandbox' } });
+    await ending;
+    expect(asked).not.toContain('start');
+  });
+});
+
+describe('snapshots', () => {
+  test('of older generations go when a newer one is whole, those of newer ones stay', async () => {
+    let exchange = '';
+    await using hand = await scriptedHand(honest(() => exchange));
+    exchange = hand.sandbox.directory.exchange;
+    const { held, blobs } = await holding(hand, { graceMs: 0 });
+    const key = (generation: number) => workspaceSnapshotKey('wrkspc_a', 'sesn_a', generation);
+    for (const generation of [0, 2]) await blobs.put(key(generation), Buffer.from('other'));
+    await held.park(key(1));
+    await held.tick();
+    const keys: string[] = [];
+    for await (const found of blobs.list('wrkspc_a/sesn_a/snapshots/')) keys.push(found);
+    expect(keys.sort()).toEqual([key(1), key(2)]);
   });
 });

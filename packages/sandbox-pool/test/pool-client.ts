@@ -10,6 +10,7 @@ import {
   SANDBOX_SUBJECT,
   type SandboxVerb,
   sandboxSubject,
+  toolText,
 } from '@manyhands/contract';
 import { silentLogger } from '@manyhands/test-kit';
 
@@ -63,7 +64,7 @@ export function createPoolClient(messaging: Messaging) {
       for (;;) {
         const reply = await ask(given, 'wait', { key, wait_ms: 10_000 });
         if (!reply.ok) throw new Error(`${reply.error.code}: ${reply.error.message}`);
-        if (reply.call?.state === 'done') return reply.call.outcome.content.map(({ text }) => text).join('');
+        if (reply.call?.state === 'done') return toolText(reply.call.outcome.content);
         if (reply.call?.state !== 'running') throw new Error(`unexpected ${JSON.stringify(reply)}`);
       }
     },

@@ -1,12 +1,13 @@
 /** A pool in this process over real NATS and real sandboxes. */
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { connectMessaging, randomIds, systemClock } from '@manyhands/base';
+import { connectMessaging, createMetrics, randomIds, systemClock } from '@manyhands/base';
 import { type BlobStore, createDirectoryBlobStore } from '@manyhands/blobs';
 import { silentLogger, type TestServer, temporaryDirectory } from '@manyhands/test-kit';
 import {
   createBubblewrapDriver,
   createEgressPolicies,
+  createPoolMetrics,
   noEgress,
   openPoolDirectory,
   openSandboxPool,
@@ -45,6 +46,7 @@ export async function startPoolHost(
   const pool = await openSandboxPool(
     {
       ...{ poolRoot, poolId, blobs, ids: randomIds, clock: systemClock, log: silentLogger },
+      metrics: createPoolMetrics(createMetrics('sandbox-pool')),
       driver: createBubblewrapDriver({ ...(await driverOptions(poolRoot)), poolId, log: silentLogger }),
       egress: egress ? createEgressPolicies({ messaging, hostId: poolId, log: silentLogger }) : noEgress,
       limits: { memoryBytes: 384 * MIB, pids: 128, fileBytes: 64 * MIB, tmpBytes: 16 * MIB },

@@ -71,7 +71,7 @@ test('after kill -9 the next pool has the same id, the same leases, and the outc
   const given = await client.leased('sesn_survivor');
   const parked = await client.leased('sesn_parked');
   const doomed = await client.leased('sesn_doomed');
-  await client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked') });
+  await client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) });
   await client.start(given, 'sevt_1', 'sleep 1; echo x >> counter; echo ran on');
   await first.kill('SIGKILL');
   const information = JSON.parse(await readFile(path.join(data.path, 'sandboxes', doomed.sandbox_id, 'driver', 'information'), 'utf8')) as {
@@ -94,7 +94,7 @@ test('after kill -9 the next pool has the same id, the same leases, and the outc
 });
 
 test('SIGTERM saves the workspaces and leaves no process, mount, group or directory', async () => {
-  const service = await startPool({ MANYHANDS_POOL_WARM: '2' });
+  const service = await startPool({ MANYHANDS_POOL_WARM: '2', MANYHANDS_DRAIN_MS: '500' });
   const given = await client.leased('sesn_term');
   await client.bash(given, 'echo kept > file.txt');
   await client.start(given, 'sevt_1', 'sleep 600');
@@ -104,7 +104,9 @@ test('SIGTERM saves the workspaces and leaves no process, mount, group or direct
   expect(await service.kill('SIGTERM')).toEqual({ code: 0, signal: null });
   expect(await waiting).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
   expect(await directories()).toEqual([]);
-  expect(await createDirectoryBlobStore(path.join(data.path, 'blobs')).get(workspaceSnapshotKey('wrkspc_a', 'sesn_term'))).not.toBeNull();
+  expect(
+    await createDirectoryBlobStore(path.join(data.path, 'blobs')).get(workspaceSnapshotKey('wrkspc_a', 'sesn_term', 1)),
+  ).not.toBeNull();
 });
 
 test('the end of the parent ends the pool and its sandboxes', async () => {
@@ -121,8 +123,12 @@ test('two pools never share a directory', async () => {
 });
 
 test('a wrong setting is refused at the start with the variable and the remedy', async () => {
-  await expect(startPool({ MANYHANDS_SANDBOX_DRIVER: 'docker' })).rejects.toThrow(
-    /MANYHANDS_SANDBOX_DRIVER: must be "bubblewrap"; other drivers are not supported yet/,
+  await expect(startPool({ MANYHANDS_SANDBOX_DRIVER: 'podman' })).rejects.toThrow(
+    /MANYHANDS_SANDBOX_DRIVER: must be "bubblewrap" or "docker"/,
+  );
+  const long = `unix://${data.path}/${'long/'.repeat(20)}docker.sock`;
+  await expect(startPool({ MANYHANDS_SANDBOX_DRIVER: 'docker', DOCKER_HOST: long })).rejects.toThrow(
+    /DOCKER_HOST: .* Linux takes 107 at most/,
   );
   await expect(startPool({ MANYHANDS_BWRAP: '/nowhere/bwrap' })).rejects.toThrow(/MANYHANDS_BWRAP: \/nowhere\/bwrap was not found/);
   await expect(startPool({ MANYHANDS_HAND: '/nowhere/hand.mjs' })).rejects.toThrow(/MANYHANDS_HAND: there is no file/);

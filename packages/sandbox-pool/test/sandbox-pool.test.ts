@@ -193,7 +193,7 @@ describe('an idle session', () => {
     await using host = await startPoolHost(nats, { graceMs: 100 });
     const first = await host.client.leased('sesn_sleeps');
     await host.client.bash(first, 'echo kept > file.txt; echo out > /mnt/session/outputs/o.txt');
-    const key = workspaceSnapshotKey('wrkspc_a', 'sesn_sleeps');
+    const key = workspaceSnapshotKey('wrkspc_a', 'sesn_sleeps', 1);
     expect(await host.client.ask(first, 'park', { snapshot_key: key })).toEqual({ ok: true });
     await until(() => host.pool.heldCount === 0, { what: 'the sandbox is let go' });
     expect(await host.client.start(first, 'sevt_1', 'true')).toMatchObject(refused('unknown_sandbox'));
@@ -207,7 +207,7 @@ describe('an idle session', () => {
     const given = await host.client.leased('sesn_forgotten');
     await host.client.start(given, 'sevt_1', 'sleep 1; echo written > late.txt');
     await until(() => host.pool.heldCount === 0, { what: 'the lease expires' });
-    const next = await host.client.leased('sesn_forgotten', 2, { restore_from: workspaceSnapshotKey('wrkspc_a', 'sesn_forgotten') });
+    const next = await host.client.leased('sesn_forgotten', 2, { restore_from: workspaceSnapshotKey('wrkspc_a', 'sesn_forgotten', 1) });
     expect(await host.client.bash(next, 'cat late.txt')).toBe('written');
   });
 });
@@ -244,12 +244,12 @@ describe('a full pool', () => {
     await using host = await startPoolHost(nats, { warm: 0, max: 1 });
     const parked = await host.client.leased('sesn_parked');
     await host.client.bash(parked, 'echo mine > file.txt');
-    await host.client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked') });
+    await host.client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) });
     const given = await until(() => host.client.leased('sesn_new'), { what: 'room was made' });
     expect(await host.client.bash(given, 'ls -A')).not.toContain('file.txt');
     await host.client.ask(given, 'release', {});
     const back = await until(
-      () => host.client.leased('sesn_parked', 2, { restore_from: workspaceSnapshotKey('wrkspc_a', 'sesn_parked') }),
+      () => host.client.leased('sesn_parked', 2, { restore_from: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) }),
       {
         what: 'a lease',
       },
@@ -317,7 +317,7 @@ describe('the end of a pool', () => {
     expect(await host.sandboxDirectories()).toEqual([]);
     expect((await host.traces()).filter((trace) => trace.includes(poolRoot))).toEqual([]);
     expect(
-      await host.blobs.open(workspaceSnapshotKey('wrkspc_a', 'sesn_saved')).then((blob) => blob?.stream.destroy() && blob.bytes),
+      await host.blobs.open(workspaceSnapshotKey('wrkspc_a', 'sesn_saved', 1)).then((blob) => blob?.stream.destroy() && blob.bytes),
     ).toBeGreaterThan(0);
   });
 });

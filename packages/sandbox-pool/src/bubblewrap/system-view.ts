@@ -3,8 +3,9 @@
  * it read-only; nothing of /root, /home, /var, /srv or the rest of /etc.
  */
 import { existsSync, lstatSync, readlinkSync, statSync } from 'node:fs';
-import { chmod, copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
+import { agentEnvironment, copyProgram, userFiles, writeEtc } from '../inside-view.ts';
 
 /** Directories of programs and libraries; links into /usr on merged systems, real directories on others. */
 const TOP_DIRECTORIES = ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32'];
@@ -65,16 +66,8 @@ export function programArguments(programs: Programs): string[] {
  */
 export async function providePrograms(programs: Programs, directory: string): Promise<Programs> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const provide = async (source: string, name: string, always: boolean) => {
-    if (!always && (statSync(source).mode & 0o005) === 0o005) return source;
-    const copy = path.join(directory, name);
-    // By rename: a sandbox that was made with an older copy keeps that one.
-    await rm(`${copy}.new`, { force: true });
-    await copyFile(source, `${copy}.new`);
-    await chmod(`${copy}.new`, 0o555);
-    await rename(`${copy}.new`, copy);
-    return copy;
-  };
+  const provide = async (source: string, name: string, always: boolean) =>
+    !always && (statSync(source).mode & 0o005) === 0o005 ? source : copyProgram(source, path.join(directory, name));
   return {
     node: await provide(programs.node, 'node', false),
     hand: await provide(programs.hand, 'hand.mjs', true),
@@ -84,43 +77,16 @@ export async function providePrograms(programs: Programs, directory: string): Pr
 
 /** Writes the files of our own /etc for a sandbox whose user has this id, and returns the arguments that mount them. */
 export async function provideEtc(directory: string, uid: number): Promise<string[]> {
-  await mkdir(directory, { mode: 0o755 });
-  const files: Record<string, string> = {
-    passwd: `root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:${uid}:${uid}:agent:/workspace:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n`,
-    group: `root:x:0:\nagent:x:${uid}:\nnogroup:x:65534:\n`,
-    hosts: HOSTS,
-    'nsswitch.conf': NSSWITCH,
-  };
-  const mounts: string[] = [];
-  for (const [name, text] of Object.entries(files)) {
-    const file = path.join(directory, name);
-    await writeFile(file, text);
-    await chmod(file, 0o444);
-    mounts.push('--ro-bind', file, `/etc/${name}`);
-  }
-  return mounts;
+  const files = await writeEtc(directory, { ...userFiles(uid, uid), hosts: HOSTS, 'nsswitch.conf': NSSWITCH });
+  return files.flatMap(({ file, inside }) => ['--ro-bind', file, inside]);
 }
 
 /** The environment a hand starts with; nothing of the host's. */
 export function sandboxEnvironment(proxyPort: number): Record<string, string> {
-  const proxy = `http://127.0.0.1:${proxyPort}`;
   const bundle = '/etc/ssl/certs/ca-certificates.crt';
   return {
     PATH: INSIDE.path,
-    HOME: '/workspace',
-    USER: 'agent',
-    LOGNAME: 'agent',
-    SHELL: '/bin/bash',
-    LANG: 'C.UTF-8',
-    TMPDIR: '/tmp',
-    XDG_CACHE_HOME: '/var/cache/agent',
-    npm_config_cache: '/var/cache/agent/npm',
-    HTTP_PROXY: proxy,
-    HTTPS_PROXY: proxy,
-    http_proxy: proxy,
-    https_proxy: proxy,
-    NO_PROXY: 'localhost,127.0.0.1,::1',
-    no_proxy: 'localhost,127.0.0.1,::1',
+    ...agentEnvironment(proxyPort),
     // Node brings its own list of authorities; this adds the host's.
     ...(existsSync(bundle) ? { NODE_EXTRA_CA_CERTS: bundle } : {}),
   };

@@ -28,7 +28,9 @@ export interface DriverUnderTest {
   createAndCrash: (id: string, limits: SandboxLimits, key: string, command: string) => Promise<void>;
   /** Ends the sandbox from outside at one blow, as a crash of its first process would. */
   killFromOutside: (id: string) => Promise<void>;
-  /** Lines that tell of anything left of the sandbox on this host: processes, mounts, limit groups. */
+  /** Paths of the host, or that a host usually has, which the sandbox's system must not have. */
+  hidden: string[];
+  /** Lines that tell of anything left of the sandbox on this host: processes, mounts, limit groups, containers. */
   traces: (id: string) => Promise<string[]>;
   dispose: () => Promise<void>;
 }
@@ -88,16 +90,29 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
         }
       });
 
-      test('nothing of the host is visible but its programs', async () => {
+      test('nothing of the host is visible but what the driver is for', async () => {
         await writeFile(path.join(host.scratch, 'host-secret'), 'x');
-        const hidden = ['/etc/shadow', '/root', '/home', '/var/lib', '/sys', '/boot', '/srv', '/etc/hostname', '/var/run/docker.sock'];
-        const paths = [...hidden, host.poolRoot, path.join(host.scratch, 'host-secret')];
+        const paths = [...host.hidden, '/var/run/docker.sock', '/run/docker.sock', host.poolRoot, path.join(host.scratch, 'host-secret')];
         const { text } = await bash(one, `for p in ${paths.join(' ')}; do [ -e "$p" ] && echo "$p"; done; echo checked`);
         expect(text.trim()).toBe('checked');
       });
 
-      test('no capability, no new privileges, a seccomp filter: for tools and for the hand itself', async () => {
-        const { text } = await bash(one, 'cat /proc/self/status "/proc/$PPID/status" /proc/2/status');
+      test('no secret of any system can be read, and no device is there but the harmless ones', async () => {
+        const secrets = ['/etc/shadow', '/etc/gshadow', '/root', '/proc/kcore', '/dev/mem', '/dev/kmsg', '/dev/sda', '/dev/vda'];
+        const { text } = await bash(
+          one,
+          `for p in ${secrets.join(' ')}; do if [ -d "$p" ]; then ls -A "$p"; else head -c 1 "$p"; fi 2>/dev/null; done; echo; ls /dev`,
+        );
+        const [read, ...devices] = text.trimEnd().split('\n');
+        expect(read).toBe('');
+        const harmless = /^(null|zero|full|random|urandom|tty|console|core|fd|stdin|stdout|stderr|ptmx|pts|shm|mqueue)$/;
+        expect(devices.filter((device) => !harmless.test(device))).toEqual([]);
+      });
+
+      test('no capability, no new privileges, a seccomp filter: for tools, for the hand and for whatever it started', async () => {
+        // The first process is the driver's own; everything after it is the hand's.
+        const { text } = await bash(one, 'cat /proc/self/status $(ls -d /proc/[0-9]* | grep -vx /proc/1 | sed s,$,/status,) 2>/dev/null');
+        expect(text).toMatch(/^Name:\s*node/m);
         const values = (field: string) => new Set([...text.matchAll(new RegExp(`^${field}:\\s*(\\S+)$`, 'gm'))].map((match) => match[1]));
         for (const field of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
           expect(values(field), field).toEqual(new Set(['0000000000000000']));
@@ -105,8 +120,11 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
         expect(values('Seccomp')).toEqual(new Set(['2']));
       });
 
-      test('no tool runs as root', async () => {
-        expect(Number((await bash(one, 'id -u')).text)).toBeGreaterThan(0);
+      test('no tool runs as root; its user has a name, and a home that is the workspace', async () => {
+        const { text } = await bash(one, 'id -u; id -un; cd; pwd; stat -c %U .');
+        const [uid, ...rest] = text.trim().split('\n');
+        expect(Number(uid)).toBeGreaterThan(0);
+        expect(rest).toEqual(['agent', '/workspace', 'agent']);
       });
 
       test('namespaces, mounts, keyrings, bpf, performance events and foreign files are refused', async () => {
@@ -220,6 +238,10 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
         expect(text).toMatch(/tmp 1|tmp 153/);
       });
 
+      test('open files are limited and nothing dumps core', async () => {
+        expect((await bash(one, 'ulimit -Hn; ulimit -c')).text.trim().split('\n')).toEqual(['4096', '0']);
+      });
+
       test('a flood of output is cut off and hurts nobody', async () => {
         const { text } = await bash(one, 'head -c 100M /dev/zero | tr "\\0" x; echo; echo the-end');
         expect(text.length).toBeLessThan(512 * 1024);
@@ -275,6 +297,16 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
         expect(await host.traces(sandbox.directory.id)).toEqual([]);
         expect(await host.driver.listStrays()).not.toContain(sandbox.directory.id);
         expect(readFileSync(path.join(host.scratch, 'bystander'), 'utf8')).toBe('x');
+      });
+
+      test('a sandbox that cannot be made leaves nothing', async () => {
+        const id = newId();
+        const directory = sandboxDirectory(host.poolRoot, id);
+        // Less than a hand needs.
+        await expect(host.driver.create(directory, { ...LIMITS, memoryBytes: 8 * MIB })).rejects.toMatchObject({ name: 'AppError' });
+        expect(existsSync(directory.root)).toBe(false);
+        expect(await host.traces(id)).toEqual([]);
+        expect(await host.driver.listStrays()).not.toContain(id);
       });
 
       test('a directory that was never finished is not adopted and can be destroyed', async () => {

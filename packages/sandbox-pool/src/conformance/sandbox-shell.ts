@@ -15,7 +15,11 @@ export async function startBash(sandbox: RunningSandbox, key: string, command: s
 export async function waitFor(sandbox: RunningSandbox, key: string): Promise<CommandResult> {
   for (;;) {
     const { call } = await sandbox.channel.request({ op: 'wait', key, wait_ms: 10_000 }, COMMAND_MS);
-    if (call?.state === 'done') return { text: call.outcome.content.map(({ text }) => text).join('\n'), isError: call.outcome.is_error };
+    if (call?.state === 'done')
+      return {
+        text: call.outcome.content.flatMap((block) => (block.type === 'text' ? block.text : [])).join('\n'),
+        isError: call.outcome.is_error,
+      };
     if (call?.state !== 'running') throw new Error(`the hand does not know the call ${key}`);
   }
 }
