@@ -1,13 +1,16 @@
-/** The model port, its Anthropic adapter, and the model double. */
+/** The model port, its adapters, routing and prices, and the model double. */
 export { type AnthropicModelOptions, createAnthropicModel, SESSION_HEADER, STALL_TIMEOUT_MS } from './anthropic/anthropic-model.ts';
 export { DOUBLE_MODEL_ID, type ModelDouble, type ModelDoubleOptions, startModelDouble } from './double/model-double.ts';
 export {
+  type AnsweredBy,
+  MODEL_FAILURE_REASONS,
   type ModelBlockKind,
   type ModelClient,
   type ModelEffort,
   ModelError,
   type ModelErrorKind,
   type ModelErrorOptions,
+  type ModelFailureReason,
   type ModelListener,
   type ModelListing,
   type ModelRequest,
@@ -15,3 +18,15 @@ export {
   type ModelSpeed,
   type ModelUsageCounts,
 } from './model-client.ts';
+export { type ModelRoute, ModelRoutes, type ModelUpstream, parseModelRoutes } from './model-routes.ts';
+export { createOpenAiModel, type OpenAiModelOptions } from './openai/openai-model.ts';
+export { PriceOverride, parsePriceOverride } from './prices/price-list.ts';
+export { createPriceTable, type PriceTable, type PriceTableOptions, priceTableOf } from './prices/price-table.ts';
+export {
+  createModelRouter,
+  type ModelKeySources,
+  type ModelLimits,
+  type ModelRouter,
+  type ModelRouterOptions,
+  readModelKeys,
+} from './routing.ts';

@@ -1,10 +1,7 @@
 /** The Anthropic adapter against the model double, over real HTTP. */
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ModelError } from '../src/index.ts';
-import { type JournalEntry, type ModelDouble, startModelDouble } from '../src/testing.ts';
-import { ask, askScript, KEY, modelFor, never, recorder } from './harness-side.ts';
+import { type ModelDouble, startModelDouble } from '../src/testing.ts';
+import { ask, askScript, failure, journalOf, KEY, modelFor, never, recorder, until, withEndpoint } from './harness-side.ts';
 
 let double: ModelDouble;
 beforeAll(async () => {
@@ -12,26 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => double.close());
 
-async function failure(promise: Promise<unknown>): Promise<ModelError> {
-  const error = await promise.then(
-    () => null,
-    (thrown: unknown) => thrown,
-  );
-  expect(error).toBeInstanceOf(ModelError);
-  return error as ModelError;
-}
-async function journal(session: string): Promise<JournalEntry[]> {
-  const answer = await fetch(`${double.url}/double/journal?session=${session}`);
-  return ((await answer.json()) as { data: JournalEntry[] }).data;
-}
-async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
-  for (const end = Date.now() + 10_000; Date.now() < end; ) {
-    const found = await look();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  throw new Error('the condition never came true');
-}
+const journal = (session: string) => journalOf(double, session);
 
 describe('a whole answer', () => {
   test('text, thinking and parallel tool calls arrive as blocks, and text also as it streams', async () => {
@@ -138,33 +116,8 @@ describe('a whole answer', () => {
   });
 });
 
+// How each failure is told, by both adapters alike, is in failures.test.ts.
 describe('failures', () => {
-  const statuses = [
-    [400, 'invalid_request_error', 'request_failed', false],
-    [401, 'authentication_error', 'authentication', false],
-    [402, 'billing_error', 'billing', false],
-    [403, 'permission_error', 'authentication', false],
-    [403, 'billing_error', 'billing', false],
-    [404, 'not_found_error', 'request_failed', false],
-    [408, 'timeout_error', 'request_failed', true],
-    [413, 'request_too_large', 'request_failed', false],
-    [429, 'rate_limit_error', 'rate_limited', true],
-    [500, 'api_error', 'request_failed', true],
-    [502, 'api_error', 'request_failed', true],
-    [503, 'overloaded_error', 'overloaded', true],
-    [504, 'timeout_error', 'request_failed', true],
-    [529, 'overloaded_error', 'overloaded', true],
-  ] as const;
-  test.each(statuses)('status %i %s is told as %s, retryable: %s', async (status, type, kind, retryable) => {
-    const error = await failure(modelFor(double.url).stream(askScript([{ error: { status, type } }]), recorder(), never));
-    expect(error).toMatchObject({ kind, retryable, code: retryable ? 'unavailable' : 'internal' });
-  });
-
-  test('retry-after is told in milliseconds', async () => {
-    const script = [{ error: { status: 429, type: 'rate_limit_error', retry_after: 7 } }];
-    expect(await failure(modelFor(double.url).stream(askScript(script), recorder(), never))).toMatchObject({ retryAfterMs: 7000 });
-  });
-
   test('a step fails as often as its script says, and then succeeds', async () => {
     const script = askScript([{ error: { status: 529, type: 'overloaded_error', times: 2 }, blocks: [{ text: 'at last' }] }]);
     const model = modelFor(double.url);
@@ -172,24 +125,6 @@ describe('failures', () => {
     expect((await failure(model.stream(script, recorder(), never))).kind).toBe('overloaded');
     expect((await model.stream(script, recorder(), never)).content).toMatchObject([{ text: 'at last' }]);
   });
-
-  test.each([
-    ['cut', 'request_failed'],
-    ['end', 'request_failed'],
-    ['malformed', 'request_failed'],
-    ['error_event', 'overloaded'],
-  ] as const)(
-    'a stream with the fault %s fails as retryable %s after its first text, and the next attempt is whole',
-    async (fault, kind) => {
-      const model = modelFor(double.url);
-      const listener = recorder();
-      const script = askScript([{ fault, delta_chars: 3, blocks: [{ text: 'a long enough text to be broken in its middle' }] }]);
-      const error = await failure(model.stream(script, listener, never));
-      expect(error).toMatchObject({ kind, retryable: true });
-      expect(listener.texts.length).toBeGreaterThan(0);
-      expect((await model.stream(script, recorder(), never)).stopReason).toBe('end_turn');
-    },
-  );
 
   test('a stalled stream fails as retryable, and its connection is closed', async () => {
     const script = askScript([{ fault: 'stall', blocks: [{ text: 'a long text' }] }], { sessionId: 'sesn_stall' });
@@ -296,16 +231,6 @@ describe('abort', () => {
 });
 
 describe('endpoints that only resemble the Messages API', () => {
-  async function withEndpoint<T>(body: string, work: (url: string) => Promise<T>, contentType = 'text/event-stream'): Promise<T> {
-    const server = createServer((_req, res) => res.writeHead(200, { 'content-type': contentType }).end(body));
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    try {
-      return await work(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-    } finally {
-      server.close();
-      server.closeAllConnections();
-    }
-  }
   const sse = (events: Record<string, unknown>[], named: boolean) =>
     events.map((event) => `${named ? `event: ${String(event['type'])}\n` : ''}data: ${JSON.stringify(event)}\r\n\r\n`).join('');
 

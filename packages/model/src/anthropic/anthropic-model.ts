@@ -7,7 +7,9 @@
  */
 import Anthropic from '@anthropic-ai/sdk';
 import { Stream } from '@anthropic-ai/sdk/core/streaming';
-import { AppError, type Clock, type Logger, systemClock } from '@manyhands/base';
+import { type Clock, type Logger, systemClock } from '@manyhands/base';
+import { checkedBaseUrl } from '../base-url.ts';
+import { aborted, cutStream, type FailureContext, failure } from '../failure.ts';
 import {
   type ModelClient,
   ModelError,
@@ -16,7 +18,8 @@ import {
   type ModelRequest,
   type ModelResponse,
 } from '../model-client.ts';
-import { brokenStream, type FailureContext, modelFailure } from './model-failure.ts';
+import { sentBack } from './history.ts';
+import { modelFailure } from './model-failure.ts';
 import { createStreamAssembler } from './stream-assembler.ts';
 
 /** Silence after which an answer counts as stuck. Endpoints ping at least every few tens of seconds. */
@@ -31,6 +34,8 @@ export const SESSION_HEADER = 'x-manyhands-session';
 export interface AnthropicModelOptions {
   /** With or without a trailing `/v1`. */
   baseUrl: string;
+  /** Where the base URL was configured, for messages. */
+  baseUrlName?: string;
   apiKey: string;
   log: Logger;
   clock?: Clock;
@@ -41,7 +46,7 @@ export interface AnthropicModelOptions {
 export function createAnthropicModel(options: AnthropicModelOptions): ModelClient {
   const { apiKey, log, clock = systemClock, stallTimeoutMs = STALL_TIMEOUT_MS } = options;
   const client = new Anthropic({
-    baseURL: checkedBaseUrl(options.baseUrl),
+    baseURL: checkedBaseUrl(options.baseUrl, options.baseUrlName ?? 'MANYHANDS_MODEL_BASE_URL').replace(/\/v1$/, ''),
     apiKey,
     maxRetries: 0,
     timeout: stallTimeoutMs,
@@ -63,8 +68,8 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
     }, stallTimeoutMs);
     /** Whatever a request dies of, an abort or a stall that caused it has the last word. */
     const told = (error: unknown): ModelError => {
-      if (signal.aborted) return new ModelError('aborted', 'the model request was aborted', { retryable: false });
-      if (stalled) return brokenStream(`the model sent nothing for ${Math.round(stallTimeoutMs / 1000)} s`);
+      if (signal.aborted) return aborted();
+      if (stalled) return failure('timeout', `the model sent nothing for ${Math.round(stallTimeoutMs / 1000)} s`);
       return modelFailure(error, context);
     };
     const startedAt = clock.now();
@@ -76,17 +81,16 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
       const events = Stream.rawEvents(response, controller)[Symbol.asyncIterator]();
       while (!assembler.complete) {
         const next = await events.next().catch((error: unknown) => {
-          throw told(error);
+          const why = told(error);
+          throw why.reason === 'connection' ? cutStream(error) : why;
         });
         stall.refresh();
         if (next.done) {
           // An aborted body may simply end.
           if (signal.aborted || stalled) throw told(null);
-          throw brokenStream(
-            assembler.started
-              ? 'the model answer broke off before its end'
-              : 'the model endpoint answered with something that is no message stream',
-          );
+          throw assembler.started
+            ? cutStream(null)
+            : failure('malformed', 'the model endpoint answered with something that is no message stream');
         }
         if (next.value.data === '' || next.value.event === 'ping') continue;
         // Between two events nothing may be delivered to a caller who gave up.
@@ -110,7 +114,7 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
     } catch (error) {
       if (error instanceof ModelError && error.kind !== 'aborted')
         log.debug(
-          { op: 'model.stream', sessionId: request.sessionId, model: request.model, ok: false, kind: error.kind, ...error.details },
+          { op: 'model.stream', sessionId: request.sessionId, model: request.model, ok: false, reason: error.reason, ...error.details },
           'model request failed',
         );
       throw error;
@@ -127,7 +131,7 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
         {
           model: request.model,
           max_tokens: request.maxTokens,
-          messages: request.messages,
+          messages: sentBack(request.messages),
           stream: true,
           ...(request.system.length > 0 ? { system: request.system } : {}),
           ...(request.tools.length > 0 ? { tools: request.tools } : {}),
@@ -174,23 +178,10 @@ function drain(events: AsyncIterator<unknown>, controller: AbortController): voi
     .finally(() => clearTimeout(limit));
 }
 
-/** The SDK appends `/v1/…` itself; an address that already ends so is a common slip. */
-function checkedBaseUrl(baseUrl: string): string {
-  let url: URL;
-  try {
-    url = new URL(baseUrl);
-  } catch {
-    throw new AppError('configuration', 'MANYHANDS_MODEL_BASE_URL is no URL; give one like https://api.anthropic.com');
-  }
-  if (url.protocol !== 'http:' && url.protocol !== 'https:')
-    throw new AppError('configuration', `MANYHANDS_MODEL_BASE_URL must start with http:// or https://, not ${url.protocol}//`);
-  return baseUrl.replace(/\/+$/, '').replace(/\/v1$/, '');
-}
-
 function parseFrame(data: string): unknown {
   try {
     return JSON.parse(data);
   } catch {
-    throw brokenStream('the model sent a frame that is not JSON');
+    throw failure('malformed', 'the model sent a frame that is not JSON');
   }
 }

@@ -6,8 +6,8 @@
  */
 import type Anthropic from '@anthropic-ai/sdk';
 import { APIError } from '@anthropic-ai/sdk';
+import { failure } from '../failure.ts';
 import type { ModelBlockKind, ModelListener, ModelResponse, ModelUsageCounts } from '../model-client.ts';
-import { brokenStream } from './model-failure.ts';
 
 const INVALID_INPUT_MAX_CHARS = 2000;
 
@@ -40,6 +40,7 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
   let id = '';
   let model = '';
   let stopReason: string | null = null;
+  let stopDetails: Anthropic.RefusalStopDetails | null = null;
   const usage: Loose = {};
   const byIndex = new Map<number, OpenBlock>();
   const blocks: OpenBlock[] = [];
@@ -52,7 +53,7 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
   function open(event: Loose): void {
     const index = Number(event['index']);
     if (!isObject(event['content_block']) || !Number.isInteger(index))
-      throw brokenStream('the model sent a content block that has no index or content');
+      throw failure('malformed', 'the model sent a content block that has no index or content');
     const block = { ...event['content_block'] };
     const entry: OpenBlock = { place: blocks.length, kind: kindOf(text(block['type'])), block, json: '' };
     byIndex.set(index, entry);
@@ -63,7 +64,7 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
 
   function extend(event: Loose): void {
     const entry = byIndex.get(Number(event['index']));
-    if (!entry || !isObject(event['delta'])) throw brokenStream('the model sent a delta for a content block that it never started');
+    if (!entry || !isObject(event['delta'])) throw failure('malformed', 'the model sent a delta for a content block that it never started');
     const { block } = entry;
     const delta = event['delta'];
     if (delta['type'] === 'text_delta') {
@@ -85,7 +86,7 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
       return started;
     },
     push(event) {
-      if (!isObject(event)) throw brokenStream('the model sent an event that is no JSON object');
+      if (!isObject(event)) throw failure('malformed', 'the model sent an event that is no JSON object');
       switch (event['type']) {
         case 'message_start': {
           const message = isObject(event['message']) ? event['message'] : {};
@@ -103,6 +104,7 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
           break;
         case 'message_delta':
           if (isObject(event['delta']) && typeof event['delta']['stop_reason'] === 'string') stopReason = event['delta']['stop_reason'];
+          if (isObject(event['delta'])) stopDetails = refusalDetails(event['delta']['stop_details']) ?? stopDetails;
           mergeUsage(event['usage']);
           break;
         case 'message_stop':
@@ -130,6 +132,7 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
         // Unknown kinds are passed on as they came; the types of the SDK cannot name them.
         content: content as unknown as Anthropic.ContentBlock[],
         stopReason: stopReason as Anthropic.StopReason | null,
+        ...(stopDetails === null ? {} : { stopDetails }),
         usage: usageCounts(usage),
         invalidInputs,
       };
@@ -140,6 +143,12 @@ export function createStreamAssembler(listener: ModelListener): StreamAssembler 
 function kindOf(type: string): ModelBlockKind {
   if (type === 'text' || type === 'tool_use') return type;
   return type === 'thinking' || type === 'redacted_thinking' ? 'thinking' : 'other';
+}
+
+function refusalDetails(details: unknown): Anthropic.RefusalStopDetails | null {
+  if (!isObject(details) || details['type'] !== 'refusal') return null;
+  const category = typeof details['category'] === 'string' ? (details['category'] as Anthropic.RefusalStopDetails['category']) : null;
+  return { type: 'refusal', category, explanation: typeof details['explanation'] === 'string' ? details['explanation'] : null };
 }
 
 function errorType(event: Loose): InstanceType<typeof APIError>['type'] {

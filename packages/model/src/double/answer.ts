@@ -18,10 +18,10 @@ export interface Pace {
 export const AT_ONCE: Pace = { delayMs: 0, deltaMs: 0, deltaChars: 24, chunkBytes: 0 };
 
 /**
- * cut: the connection breaks in the middle of a frame. end: the stream ends cleanly, too early. stall: nothing more comes, not even a
+ * hang: nothing comes at all, not even a status. cut: the connection breaks in the middle of a frame. end: the stream ends cleanly, too early. stall: nothing more comes, not even a
  * ping. malformed: one frame is not JSON. error_event: an `error` event comes in the middle.
  */
-export const FAULTS = ['cut', 'end', 'stall', 'malformed', 'error_event'] as const;
+export const FAULTS = ['hang', 'cut', 'end', 'stall', 'malformed', 'error_event'] as const;
 export type Fault = (typeof FAULTS)[number];
 
 export type Failure =
@@ -31,10 +31,13 @@ export type Failure =
 export interface Answer {
   blocks: AnswerBlock[];
   stopReason: string;
+  stopDetails?: Record<string, unknown>;
   pace: Pace;
   /** The first `times` attempts of an identical request fail so. */
   failure: { how: Failure; times: number } | null;
+  /** Tokens that the prompt may have; a longer one is refused. */
+  contextWindow: number | null;
   /** For the journal: where the answer comes from. */
-  source: 'script' | 'default';
+  source: 'script' | 'default' | 'summary';
   step: number;
 }

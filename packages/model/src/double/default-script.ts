@@ -39,7 +39,7 @@ export function defaultAnswer(runs: readonly Run[], user: UserText, tools: Reado
 
 function answer(blocks: AnswerBlock[], step: number): Answer {
   const stopReason = blocks.some((block) => block.type === 'tool_use') ? 'tool_use' : 'end_turn';
-  return { blocks, stopReason, pace: TALKING, failure: null, source: 'default', step };
+  return { blocks, stopReason, pace: TALKING, failure: null, contextWindow: null, source: 'default', step };
 }
 
 /** A workspace that holds the program already needs no look and no writing. */

@@ -11,7 +11,7 @@ export interface JournalEntry {
   status: number | null;
   /** `answered`, `refused`, `closed` (the client went away) or the fault that was played. */
   outcome: string | null;
-  source: 'script' | 'default' | null;
+  source: 'script' | 'default' | 'summary' | null;
   step: number | null;
   /** Counts identical requests of one session, from 1; only for steps that fail on purpose. */
   attempt: number | null;

@@ -3,21 +3,24 @@
  * for conversations without a script. It checks requests as the real API does and keeps a journal of them.
  *
  * Routes: POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, GET /v1/models/{id};
- * GET and DELETE /double/journal. It listens on loopback only.
+ * GET and DELETE /double/journal. It listens on loopback unless it is told otherwise.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Clock, ensureError } from '@manyhands/base';
 import { SESSION_HEADER } from '../anthropic/anthropic-model.ts';
 import type { Answer, Failure } from './answer.ts';
+import { chatDialect } from './chat-dialect.ts';
 import { newestUserText, sha } from './conversation.ts';
 import { defaultAnswer } from './default-script.ts';
+import { betasOf, type Dialect, messagesDialect } from './dialect.ts';
 import { createJournal, type JournalEntry } from './journal.ts';
-import { play, waitUnlessClosed } from './playback.ts';
+import { closed, play, waitUnlessClosed } from './playback.ts';
 import { createPromptCache, promptTokens } from './prompt-cache.ts';
 import { type CheckedRequest, checkRequest, Refusal } from './request-checks.ts';
-import { ScriptError, scriptedAnswer } from './script.ts';
-import { capped, frames, wireMessage } from './wire.ts';
+import { lostThinking, ScriptError, scriptedAnswer } from './script.ts';
+import { summaryAnswer } from './summary.ts';
+import { capped } from './wire.ts';
 
 export const DOUBLE_MODEL_ID = 'manyhands-double';
 const BODY_MAX_BYTES = 32 * 1024 * 1024;
@@ -33,12 +36,18 @@ const MODEL = {
   max_input_tokens: 200_000,
   max_tokens: 64_000,
 };
+const CHAT_MODEL = { id: DOUBLE_MODEL_ID, object: 'model', created: Date.parse(MODEL.created_at) / 1000, owned_by: 'manyhands' };
+const DIALECTS: Readonly<Record<string, Dialect>> = { '/v1/messages': messagesDialect, '/v1/chat/completions': chatDialect };
 
 export interface ModelDoubleOptions {
   /** 0 takes any free port. */
   port: number;
+  /** The address to listen on; 127.0.0.1 if not given. */
+  host?: string;
   clock?: Clock;
   pingIntervalMs?: number;
+  /** Tokens that a prompt may have; by default any number. A step of a script may ask for less. */
+  contextWindow?: number;
 }
 export interface ModelDouble {
   url: string;
@@ -49,7 +58,7 @@ export interface ModelDouble {
 const preciseClock: Clock = { now: () => performance.timeOrigin + performance.now() };
 
 export async function startModelDouble(options: ModelDoubleOptions): Promise<ModelDouble> {
-  const { clock = preciseClock, pingIntervalMs = PING_INTERVAL_MS } = options;
+  const { clock = preciseClock, pingIntervalMs = PING_INTERVAL_MS, contextWindow = Number.POSITIVE_INFINITY } = options;
   const journal = createJournal();
   const cache = createPromptCache(clock);
   /** Attempts by session and request, in order of use. */
@@ -64,11 +73,19 @@ export async function startModelDouble(options: ModelDoubleOptions): Promise<Mod
     return attempt;
   }
 
-  async function messages(req: IncomingMessage, res: ServerResponse, entry: JournalEntry, text: string): Promise<void> {
-    const request = checkRequest(parseBody(text), { counting: false, betas: betasOf(req) });
-    const answer = capped(decide(request), request.maxTokens);
+  async function converse(
+    dialect: Dialect,
+    { req, res, entry, text }: { req: IncomingMessage; res: ServerResponse; entry: JournalEntry; text: string },
+  ): Promise<void> {
+    const exchange = dialect.open(req, parseBody(text));
+    const { request } = exchange;
+    const answer = capped(decide(request, dialect), request.maxTokens);
     entry.source = answer.source;
     entry.step = answer.step;
+    const window = Math.min(contextWindow, answer.contextWindow ?? contextWindow);
+    // Counting a long prompt costs more than answering it.
+    const tokens = window === Number.POSITIVE_INFINITY ? 0 : promptTokens(request);
+    if (tokens > window) throw dialect.tooLong(tokens, window);
     const seed = sha(text);
     let failure: Failure | null = null;
     if (answer.failure) {
@@ -78,25 +95,32 @@ export async function startModelDouble(options: ModelDoubleOptions): Promise<Mod
     if (answer.pace.delayMs > 0 && !(await waitUnlessClosed(res, answer.pace.delayMs))) return finish(entry, 'closed');
     if (failure?.type === 'status') {
       if (failure.retryAfterSeconds !== null) res.setHeader('retry-after', String(failure.retryAfterSeconds));
-      refuse(res, entry, new Refusal(failure.status, failure.errorType, failure.message));
-      return;
+      throw new Refusal(failure.status, failure.errorType, failure.message);
     }
     const fault = failure?.fault ?? null;
-    const message = wireMessage(answer, request.model, seed, cache.account(request));
+    if (fault === 'hang') {
+      await closed(res);
+      return finish(entry, fault);
+    }
+    const usage = cache.account(request);
     entry.status = 200;
     const onFirstByte = () => {
       entry.first_byte_at_ms = clock.now();
     };
-    if (request.stream)
-      return finish(entry, await play(res, { frames: frames(answer, message), pace: answer.pace, fault, pingIntervalMs, onFirstByte }));
+    if (request.stream) {
+      const { pace } = answer;
+      const frames = exchange.frames(answer, seed, usage);
+      return finish(entry, await play(res, { frames, signs: dialect.signs, pace, fault, pingIntervalMs, onFirstByte }));
+    }
+    const whole = exchange.whole(answer, seed, usage);
     onFirstByte();
     if (fault === 'cut') res.destroy();
-    else if (fault === 'error_event') return refuse(res, entry, new Refusal(529, 'overloaded_error', 'scripted overload'));
+    else if (fault === 'error_event') throw new Refusal(529, 'overloaded_error', 'scripted overload');
     else if (fault === 'malformed' || fault === 'end')
-      res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(message).slice(0, -10));
-    else if (fault === null) json(res, 200, message);
+      res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(whole).slice(0, -10));
+    else if (fault === null) json(res, 200, whole);
     // A stall ends when the client gives up.
-    if (fault === 'stall') await new Promise((resolve) => res.once('close', resolve));
+    if (fault === 'stall') await closed(res);
     finish(entry, fault ?? 'answered');
   }
 
@@ -105,16 +129,12 @@ export async function startModelDouble(options: ModelDoubleOptions): Promise<Mod
     entry.ended_at_ms = clock.now();
   }
 
-  function refuse(res: ServerResponse, entry: JournalEntry | null, refusal: Refusal): void {
+  function refuse(res: ServerResponse, entry: JournalEntry | null, dialect: Dialect, refusal: Refusal): void {
     if (entry) {
       entry.status = refusal.status;
       finish(entry, 'refused');
     }
-    json(res, refusal.status, {
-      type: 'error',
-      error: { type: refusal.type, message: refusal.message },
-      request_id: String(res.getHeader('request-id')),
-    });
+    json(res, refusal.status, dialect.refusal(refusal, String(res.getHeader('request-id'))));
   }
 
   async function route(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -123,28 +143,34 @@ export async function startModelDouble(options: ModelDoubleOptions): Promise<Mod
     res.setHeader('request-id', `req_double${String(requests).padStart(9, '0')}`);
     const url = new URL(req.url ?? '/', 'http://double');
     let entry: JournalEntry | null = null;
+    const dialect = dialectOf(req, url.pathname);
     try {
       if (url.pathname === '/double/journal') return journalRoute(req, res, url);
-      checkKey(req);
-      if (req.method === 'POST' && (url.pathname === '/v1/messages' || url.pathname === '/v1/messages/count_tokens')) {
+      checkKey(req, dialect);
+      if (req.method === 'POST' && (DIALECTS[url.pathname] || url.pathname === '/v1/messages/count_tokens')) {
         const text = await readBody(req);
         const session = req.headers[SESSION_HEADER];
         entry = journal.open(typeof session === 'string' ? session : null, url.pathname, receivedAtMs, text);
-        if (url.pathname === '/v1/messages') return await messages(req, res, entry, text);
+        if (DIALECTS[url.pathname]) return await converse(dialect, { req, res, entry, text });
         json(res, 200, { input_tokens: promptTokens(checkRequest(parseBody(text), { counting: true, betas: betasOf(req) })) });
         entry.status = 200;
         return finish(entry, 'answered');
       }
+      const chat = dialect === chatDialect;
       if (req.method === 'GET' && url.pathname === '/v1/models')
-        return json(res, 200, { data: [MODEL], has_more: false, first_id: MODEL.id, last_id: MODEL.id });
-      if (req.method === 'GET' && url.pathname === `/v1/models/${DOUBLE_MODEL_ID}`) return json(res, 200, MODEL);
+        return json(
+          res,
+          200,
+          chat ? { object: 'list', data: [CHAT_MODEL] } : { data: [MODEL], has_more: false, first_id: MODEL.id, last_id: MODEL.id },
+        );
+      if (req.method === 'GET' && url.pathname === `/v1/models/${DOUBLE_MODEL_ID}`) return json(res, 200, chat ? CHAT_MODEL : MODEL);
       throw new Refusal(404, 'not_found_error', `${req.method} ${url.pathname} is not served by the model double`);
     } catch (error) {
       // A client that went away while it was still sending ends up here too; nobody reads this answer then.
       const refusal =
         error instanceof Refusal ? error : new Refusal(500, 'api_error', `the model double failed: ${ensureError(error).message}`);
       if (res.headersSent) res.destroy();
-      else refuse(res, entry, refusal);
+      else refuse(res, entry, dialect, refusal);
     }
   }
 
@@ -162,7 +188,7 @@ export async function startModelDouble(options: ModelDoubleOptions): Promise<Mod
   server.keepAliveTimeout = 65_000;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(options.port, '127.0.0.1', resolve);
+    server.listen(options.port, options.host ?? '127.0.0.1', resolve);
   });
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -174,26 +200,36 @@ export async function startModelDouble(options: ModelDoubleOptions): Promise<Mod
   };
 }
 
-function decide(request: CheckedRequest): Answer {
+function decide(request: CheckedRequest, dialect: Dialect): Answer {
   const user = newestUserText(request.runs);
   if (!user) throw new Refusal(400, 'invalid_request_error', 'messages: the model double needs a text of the user');
   try {
-    return scriptedAnswer(request.runs, user) ?? defaultAnswer(request.runs, user, request.tools);
+    const lost = dialect.thinkingComesBack ? lostThinking(request.runs, user) : null;
+    if (lost !== null)
+      throw new Refusal(
+        400,
+        'invalid_request_error',
+        `messages.${lost}: Expected \`thinking\` or \`redacted_thinking\`, but found \`tool_use\`. The thinking before a tool call must come back with its result.`,
+      );
+    return summaryAnswer(request.runs, user) ?? scriptedAnswer(request.runs, user) ?? defaultAnswer(request.runs, user, request.tools);
   } catch (error) {
     if (error instanceof ScriptError) throw new Refusal(400, 'invalid_request_error', error.message);
     throw error;
   }
 }
 
-function checkKey(req: IncomingMessage): void {
-  if (!req.headers['x-api-key'] && !req.headers.authorization)
-    throw new Refusal(401, 'authentication_error', 'x-api-key header is required');
-  if (!req.headers['anthropic-version']) throw new Refusal(400, 'invalid_request_error', 'anthropic-version: header is required');
+/** By the route; what both protocols have is told apart by the header that only one of them sends. */
+function dialectOf(req: IncomingMessage, pathname: string): Dialect {
+  const own = DIALECTS[pathname];
+  if (own) return own;
+  return req.headers['anthropic-version'] === undefined && req.headers.authorization !== undefined ? chatDialect : messagesDialect;
 }
 
-function betasOf(req: IncomingMessage): Set<string> {
-  const header = req.headers['anthropic-beta'];
-  return new Set((Array.isArray(header) ? header.join(',') : (header ?? '')).split(',').map((beta) => beta.trim()));
+function checkKey(req: IncomingMessage, dialect: Dialect): void {
+  const chat = dialect === chatDialect;
+  if (!req.headers.authorization && (chat || !req.headers['x-api-key']))
+    throw new Refusal(401, 'authentication_error', `${chat ? 'authorization' : 'x-api-key'} header is required`);
+  if (!chat && !req.headers['anthropic-version']) throw new Refusal(400, 'invalid_request_error', 'anthropic-version: header is required');
 }
 
 async function readBody(req: IncomingMessage): Promise<string> {

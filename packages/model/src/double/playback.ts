@@ -6,14 +6,14 @@
 import type { ServerResponse } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Fault, Pace } from './answer.ts';
-import { type Frame, frame, PING } from './wire.ts';
-
-const OVERLOADED = { error: { type: 'overloaded_error', message: 'scripted overload in the middle of the stream' } };
+import type { Frame, StreamSigns } from './wire.ts';
 
 export interface Playback {
   frames: Frame[];
+  signs: StreamSigns;
   pace: Pace;
-  fault: Fault | null;
+  /** A hang is played before the stream begins, so never here. */
+  fault: Exclude<Fault, 'hang'> | null;
   pingIntervalMs: number;
   onFirstByte: () => void;
 }
@@ -33,7 +33,7 @@ export function waitUnlessClosed(res: ServerResponse, ms: number): Promise<boole
   });
 }
 
-function closed(res: ServerResponse): Promise<void> {
+export function closed(res: ServerResponse): Promise<void> {
   return res.closed || res.destroyed ? Promise.resolve() : new Promise((resolve) => res.once('close', () => resolve()));
 }
 
@@ -72,11 +72,11 @@ export async function play(res: ServerResponse, playback: Playback): Promise<str
       res.destroy();
       return fault;
     case 'malformed':
-      res.write('event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n');
+      res.write(playback.signs.malformed);
       if (await send(res, whole.slice(middle), playback)) res.end();
       return fault;
     case 'error_event':
-      res.end(frame('error', OVERLOADED).text);
+      res.end(playback.signs.error);
       return fault;
   }
 }
@@ -87,7 +87,7 @@ async function send(res: ServerResponse, list: readonly Frame[], playback: Playb
   let quietMs = 0;
   let batch = '';
   for (const part of list) {
-    if (deltaMs > 0 && part.event === 'content_block_delta') {
+    if (deltaMs > 0 && part.delta) {
       if (batch !== '' && !(await write(res, batch, chunkBytes))) return false;
       batch = '';
       for (let left = deltaMs; left > 0; ) {
@@ -96,7 +96,7 @@ async function send(res: ServerResponse, list: readonly Frame[], playback: Playb
         left -= step;
         quietMs += step;
         if (quietMs >= playback.pingIntervalMs) {
-          if (!(await write(res, PING.text, 0))) return false;
+          if (!(await write(res, playback.signs.ping, 0))) return false;
           quietMs = 0;
         }
       }

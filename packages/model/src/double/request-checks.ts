@@ -3,16 +3,19 @@
  * field in the message, so that a prompt that passes here is well formed there.
  */
 import { createHash } from 'node:crypto';
+import { systemTurns } from '@manyhands/contract';
 import { type Block, blocksOf, mergeRuns, type Run } from './conversation.ts';
 
-/** A refusal: HTTP status and type of the error envelope. */
+/** A refusal: HTTP status and type of the error envelope; a code only where chat completions have one. */
 export class Refusal extends Error {
   readonly status: number;
   readonly type: string;
-  constructor(status: number, type: string, message: string) {
+  readonly code: string | null;
+  constructor(status: number, type: string, message: string, code: string | null = null) {
     super(message);
     this.status = status;
     this.type = type;
+    this.code = code;
   }
 }
 function fail(message: string): never {
@@ -41,6 +44,8 @@ const CACHE_MARKS_MAX = 4;
 const USER_BLOCKS = new Set(['text', 'image', 'document', 'search_result', 'tool_result']);
 const ASSISTANT_BLOCKS = new Set(['text', 'thinking', 'redacted_thinking', 'tool_use', 'server_tool_use']);
 
+const BLOCKS = { user: USER_BLOCKS, assistant: ASSISTANT_BLOCKS, system: new Set(['text']) } as const;
+
 /** The signature that the double puts under a thinking block; it must come back unchanged. */
 export function thinkingSignature(thinking: string): string {
   return createHash('sha256').update(`manyhands-double:${thinking}`).digest('base64');
@@ -60,7 +65,7 @@ export function checkRequest(body: unknown, options: { counting: boolean; betas:
   checkConfig(body, options.betas);
   const tools = checkTools(body['tools']);
   checkSystem(body['system']);
-  const runs = checkMessages(body['messages'], tools !== null);
+  const runs = checkMessages(body['messages'], tools !== null, systemTurns(model) === 'turn');
   checkCacheMarks(body);
   return { body, model, maxTokens: Number(maxTokens ?? 0), stream, runs, tools: callable(tools ?? new Set(), body['tool_choice']) };
 }
@@ -111,30 +116,36 @@ function checkSystem(system: unknown): void {
   });
 }
 
-function checkMessages(messages: unknown, toolsGiven: boolean): Run[] {
+function checkMessages(messages: unknown, toolsGiven: boolean, systemTurnsTaken: boolean): Run[] {
   if (!Array.isArray(messages) || messages.length === 0) fail('messages: at least one message is required');
   messages.forEach((message: unknown, at) => {
     if (!isRecord(message)) fail(`messages.${at}: Input should be an object`);
     const { role, content } = message;
-    if (role !== 'user' && role !== 'assistant') fail(`messages.${at}.role: must be "user" or "assistant"`);
+    if (role !== 'user' && role !== 'assistant' && !(role === 'system' && systemTurnsTaken))
+      fail(`messages.${at}.role: must be "user" or "assistant"`);
     if (typeof content !== 'string' && !Array.isArray(content))
       fail(`messages.${at}.content: Input should be a string or a list of blocks`);
     if (content.length === 0) fail(`messages.${at}: all messages must have non-empty content`);
     blocksOf(content).forEach((block, index) => void checkBlock(block, role, `messages.${at}.content.${index}`, toolsGiven));
   });
+  messages.forEach((message: { role: string }, at) => {
+    if (message.role === 'system' && (messages[at - 1] as { role?: string } | undefined)?.role === 'assistant')
+      fail(`messages.${at}: a system turn follows a user turn`);
+  });
   if ((messages[0] as { role: string }).role !== 'user') fail('messages: first message must use the "user" role');
-  const runs = mergeRuns(messages as { role: 'user' | 'assistant'; content: unknown }[]);
+  // System turns say how to go on; what is answered is what stands around them.
+  const said = (messages as { role: string; content: unknown }[]).filter(({ role }) => role !== 'system');
+  const runs = mergeRuns(said as { role: 'user' | 'assistant'; content: unknown }[]);
   if (runs.at(-1)!.role === 'assistant')
     fail('This model does not support assistant message prefill. The conversation must end with a user message.');
   checkPairs(runs);
   return runs;
 }
 
-function checkBlock(block: Block, role: 'user' | 'assistant', where: string, toolsGiven: boolean): void {
+function checkBlock(block: Block, role: 'user' | 'assistant' | 'system', where: string, toolsGiven: boolean): void {
   if (!isRecord(block) || typeof block.type !== 'string') fail(`${where}.type: Field required`);
   const { type } = block;
-  if (!(role === 'user' ? USER_BLOCKS : ASSISTANT_BLOCKS).has(type))
-    fail(`${where}: block type ${JSON.stringify(type)} is not allowed for the ${role} role`);
+  if (!BLOCKS[role].has(type)) fail(`${where}: block type ${JSON.stringify(type)} is not allowed for the ${role} role`);
   if (type === 'text') checkText(block, where);
   if (type === 'thinking' && block['signature'] !== thinkingSignature(String(block['thinking'])))
     fail(`${where}: Invalid \`signature\` in \`thinking\` block`);

@@ -23,6 +23,8 @@ export interface DoubleStep {
   blocks?: DoubleBlock[];
   /** Default: `tool_use` if a tool is called, else `end_turn`. */
   stop_reason?: string;
+  /** Told with it, as `stop_details`. */
+  stop_details?: Record<string, unknown>;
   delay_ms?: number;
   delta_ms?: number;
   delta_chars?: number;
@@ -31,11 +33,25 @@ export interface DoubleStep {
   fault?: Fault;
   /** How many attempts of the identical request the fault meets; 1 by default. */
   times?: number;
+  /** A prompt of more tokens is refused as too long, however often it comes. */
+  context_window?: number;
 }
 export type DoubleScript = DoubleStep[];
 
 const FENCE = /```double\s*\n([\s\S]*?)\n?```/;
-const STEP_FIELDS = new Set(['blocks', 'stop_reason', 'delay_ms', 'delta_ms', 'delta_chars', 'chunk_bytes', 'error', 'fault', 'times']);
+const STEP_FIELDS = new Set([
+  'blocks',
+  'stop_reason',
+  'stop_details',
+  'delay_ms',
+  'delta_ms',
+  'delta_chars',
+  'chunk_bytes',
+  'error',
+  'fault',
+  'times',
+  'context_window',
+]);
 const CLOSING = 'That was the last step of the script.';
 
 /** A user text that carries a script; for tests and examples. */
@@ -52,10 +68,13 @@ export function scriptedAnswer(runs: readonly Run[], user: UserText): Answer | n
   const fenced = FENCE.exec(user.text);
   if (!fenced) return null;
   const script = parseScript(fenced[1]!);
-  const step = runs.slice(user.runIndex + 1).filter((run) => run.role === 'assistant').length;
+  const said = runs.slice(user.runIndex + 1).filter((run) => run.role === 'assistant');
+  const step = said.length;
   const plan = script[step];
-  if (!plan)
-    return { blocks: [{ type: 'text', text: CLOSING }], stopReason: 'end_turn', pace: AT_ONCE, failure: null, source: 'script', step };
+  if (!plan) {
+    const blocks: AnswerBlock[] = [{ type: 'text', text: CLOSING }];
+    return { blocks, stopReason: 'end_turn', pace: AT_ONCE, failure: null, contextWindow: null, source: 'script', step };
+  }
   const fill = (text: string): string =>
     text
       // A function, because `$` in a replacement text has a meaning.
@@ -69,6 +88,7 @@ export function scriptedAnswer(runs: readonly Run[], user: UserText): Answer | n
   return {
     blocks,
     stopReason: plan.stop_reason ?? (blocks.some((block) => block.type === 'tool_use') ? 'tool_use' : 'end_turn'),
+    ...(plan.stop_details === undefined ? {} : { stopDetails: plan.stop_details }),
     pace: {
       delayMs: plan.delay_ms ?? 0,
       deltaMs: plan.delta_ms ?? 0,
@@ -76,9 +96,29 @@ export function scriptedAnswer(runs: readonly Run[], user: UserText): Answer | n
       chunkBytes: plan.chunk_bytes ?? 0,
     },
     failure: failureOf(plan),
+    contextWindow: plan.context_window ?? null,
     source: 'script',
     step,
   };
+}
+
+/**
+ * The first tool call of this turn whose thinking was left out, as the place of its message; null if all came back. Whether what came back
+ * is unchanged is told by its signature.
+ */
+export function lostThinking(runs: readonly Run[], user: UserText): number | null {
+  const fenced = FENCE.exec(user.text);
+  if (!fenced) return null;
+  const script = parseScript(fenced[1]!);
+  let step = 0;
+  for (let at = user.runIndex + 1; at < runs.length; at++) {
+    const run = runs[at]!;
+    if (run.role !== 'assistant') continue;
+    const thought = script[step++]?.blocks?.filter((block) => 'thinking' in block).length ?? 0;
+    const came = run.blocks.filter((block) => block.type === 'thinking').length;
+    if (thought > came && run.blocks.some((block) => block.type === 'tool_use')) return at;
+  }
+  return null;
 }
 
 function failureOf(plan: DoubleStep): Answer['failure'] {
@@ -109,9 +149,10 @@ function checkStep(step: unknown, index: number): void {
   if (!isRecord(step)) fail('must be an object');
   for (const field of Object.keys(step)) if (!STEP_FIELDS.has(field)) fail(`unknown field ${JSON.stringify(field)}`);
   for (const field of ['delay_ms', 'delta_ms', 'chunk_bytes']) checkNumber(step[field], field, 0, fail);
-  for (const field of ['delta_chars', 'times']) checkNumber(step[field], field, 1, fail);
+  for (const field of ['delta_chars', 'times', 'context_window']) checkNumber(step[field], field, 1, fail);
   if (step['fault'] !== undefined && !FAULTS.includes(step['fault'] as Fault)) fail(`fault must be one of ${FAULTS.join(', ')}`);
   if (step['stop_reason'] !== undefined && typeof step['stop_reason'] !== 'string') fail('stop_reason must be text');
+  if (step['stop_details'] !== undefined && !isRecord(step['stop_details'])) fail('stop_details must be an object');
   const error = step['error'];
   if (error !== undefined) {
     if (!isRecord(error) || typeof error['type'] !== 'string') fail('error must be {"status", "type", …}');

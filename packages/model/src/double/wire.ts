@@ -11,6 +11,7 @@ export interface WireMessage {
   model: string;
   content: Record<string, unknown>[];
   stop_reason: string;
+  stop_details?: Record<string, unknown>;
   stop_sequence: null;
   usage: PromptUsage & { output_tokens: number };
 }
@@ -27,15 +28,17 @@ export function wireMessage(answer: Answer, model: string, seed: string, usage: 
     model,
     content: answer.blocks.map((block, at) => wireBlock(block, seed, at)),
     stop_reason: answer.stopReason,
+    ...(answer.stopDetails === undefined ? {} : { stop_details: answer.stopDetails }),
     stop_sequence: null,
-    usage: {
-      ...usage,
-      output_tokens: Math.max(
-        1,
-        answer.blocks.reduce((sum, block) => sum + textTokens(bodyOf(block)), 0),
-      ),
-    },
+    usage: { ...usage, output_tokens: outputTokens(answer) },
   };
+}
+
+export function outputTokens(answer: Answer): number {
+  return Math.max(
+    1,
+    answer.blocks.reduce((sum, block) => sum + textTokens(bodyOf(block)), 0),
+  );
 }
 
 function wireBlock(block: AnswerBlock, seed: string, at: number): Record<string, unknown> {
@@ -77,17 +80,37 @@ export function capped(answer: Answer, maxTokens: number): Answer {
 
 /** One server-sent event. */
 export interface Frame {
-  event: string;
+  /** A piece of the answer: the pace of a step waits before it. */
+  delta: boolean;
   text: string;
 }
-export function frame(event: string, body: Record<string, unknown>): Frame {
-  return { event, text: `event: ${event}\ndata: ${JSON.stringify({ type: event, ...body })}\n\n` };
+/** What a stream says beside its answer. */
+export interface StreamSigns {
+  ping: string;
+  /** A frame that is not JSON. */
+  malformed: string;
+  /** Overload in the middle of the stream. */
+  error: string;
 }
-export const PING = frame('ping', {});
+function frame(event: string, body: Record<string, unknown>): Frame {
+  const text = `event: ${event}\ndata: ${JSON.stringify({ type: event, ...body })}\n\n`;
+  return { delta: event === 'content_block_delta', text };
+}
+const PING = frame('ping', {});
+export const OVERLOAD = { type: 'overloaded_error', message: 'scripted overload in the middle of the stream' };
+export const MESSAGE_SIGNS: StreamSigns = {
+  ping: PING.text,
+  malformed: 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"del\n\n',
+  error: frame('error', { error: OVERLOAD }).text,
+};
 
 export function frames(answer: Answer, message: WireMessage): Frame[] {
   const { usage } = message;
-  const out = [frame('message_start', { message: { ...message, content: [], stop_reason: null, usage: { ...usage, output_tokens: 1 } } })];
+  const out = [
+    frame('message_start', {
+      message: { ...message, content: [], stop_reason: null, stop_details: undefined, usage: { ...usage, output_tokens: 1 } },
+    }),
+  ];
   answer.blocks.forEach((block, index) => {
     const whole = message.content[index]!;
     const delta = (body: Record<string, unknown>) => out.push(frame('content_block_delta', { index, delta: body }));
@@ -106,12 +129,14 @@ export function frames(answer: Answer, message: WireMessage): Frame[] {
     }
     out.push(frame('content_block_stop', { index }));
   });
-  out.push(frame('message_delta', { delta: { stop_reason: message.stop_reason, stop_sequence: null }, usage }), frame('message_stop', {}));
+  const { stop_reason, stop_details } = message;
+  const delta = { stop_reason, stop_sequence: null, ...(stop_details === undefined ? {} : { stop_details }) };
+  out.push(frame('message_delta', { delta, usage }), frame('message_stop', {}));
   return out;
 }
 
 /** Whole characters: a text delta of the real API never holds half of one. */
-function charPieces(text: string, size: number): string[] {
+export function charPieces(text: string, size: number): string[] {
   const chars = [...text];
   const pieces: string[] = [];
   for (let at = 0; at < chars.length; at += size) pieces.push(chars.slice(at, at + size).join(''));
@@ -119,7 +144,7 @@ function charPieces(text: string, size: number): string[] {
 }
 
 /** Everything beyond ASCII is escaped first, so that cuts also fall inside `\u00e9`; long inputs get larger pieces. */
-function jsonPieces(json: string): string[] {
+export function jsonPieces(json: string): string[] {
   const ascii = json.replace(/[\u0080-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
   const scale = Math.max(1, Math.ceil(ascii.length / 400));
   const pieces = [''];

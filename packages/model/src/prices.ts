@@ -1,0 +1,2 @@
+/** Prices alone, for processes that ask no model. */
+export { type PriceTable, priceTableOf } from './prices/price-table.ts';
