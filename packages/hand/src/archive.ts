@@ -12,7 +12,7 @@ const STDERR_MAX_CHARS = 2_000;
 
 export interface Archiver {
   /** Answers the size in bytes. One at a time; rejects with an error that says what tar said. */
-  snapshot(name: string): Promise<number>;
+  snapshot(name: string, exclude?: readonly string[]): Promise<number>;
   restore(name: string): Promise<void>;
 }
 
@@ -55,7 +55,7 @@ export function createArchiver(root: string, paths: HandPaths, env: Record<strin
   }
 
   return {
-    snapshot: (name) =>
+    snapshot: (name, exclude = []) =>
       inTurn(async () => {
         const target = join(paths.exchange, name);
         const partial = `${target}.partial`;
@@ -68,6 +68,9 @@ export function createArchiver(root: string, paths: HandPaths, env: Record<strin
               '--one-file-system',
               '--numeric-owner',
               '--ignore-failed-read',
+              '--anchored',
+              '--no-wildcards',
+              ...exclude.map((path) => `--exclude=${relative('/', path)}`),
               '--file',
               partial,
               '--directory',

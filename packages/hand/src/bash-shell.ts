@@ -15,11 +15,10 @@ import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'n
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { type CommandOutput, createCommandOutput, type OutputEnd } from './command-output.ts';
 import { killFamily } from './process-tree.ts';
-import { createTailBuffer, type TailBuffer } from './tail-buffer.ts';
+import type { Spills } from './spill.ts';
 
-/** Of a command's output the last so many bytes are kept. */
-export const BASH_OUTPUT_MAX_BYTES = 100 * 1024;
 /** Reading the FIFO empty stops here, for the case that a background job fills it as fast as it is read; the largest pipe Linux allows. */
 const DRAIN_MAX_BYTES = 1024 * 1024;
 
@@ -31,6 +30,8 @@ export interface ShellOptions {
   env: Record<string, string>;
   /** Where the FIFO is made, a directory that tools do not fill up; it is unlinked as soon as both ends are open. */
   fifoDirectory: string;
+  /** For output above what is kept in memory. */
+  spills: Spills;
 }
 
 /** How a command ended. `exited`: the shell itself ended, by `exit`, by `exec` or by a signal, and is of no more use. */
@@ -40,10 +41,8 @@ export type ShellEnd =
   | { kind: 'timed out' }
   | { kind: 'interrupted' };
 
-export interface ShellResult {
+export interface ShellResult extends OutputEnd {
   end: ShellEnd;
-  bytes: Buffer;
-  truncated: boolean;
 }
 
 export interface Shell {
@@ -95,18 +94,18 @@ export function startShell(options: ShellOptions): Promise<Shell> {
       closeSync(readFd);
       reject(error);
     });
-    child.once('spawn', () => resolve(wrapShell(child, readFd)));
+    child.once('spawn', () => resolve(wrapShell(child, readFd, options.spills)));
   });
 }
 
 interface Running {
   /** The word that ends this command. */
   word: string;
-  tail: TailBuffer;
+  output: CommandOutput;
   settle(end: ShellEnd): void;
 }
 
-function wrapShell(child: ChildProcess, readFd: number): Shell {
+function wrapShell(child: ChildProcess, readFd: number, spills: Spills): Shell {
   const commands = child.stdin as Writable;
   const control = child.stdio[3] as Readable;
   // The socket owns readFd from here on.
@@ -129,7 +128,7 @@ function wrapShell(child: ChildProcess, readFd: number): Shell {
         return;
       }
       if (bytes === 0) return;
-      running?.tail.push(Buffer.from(chunk.subarray(0, bytes)));
+      running?.output.push(Buffer.from(chunk.subarray(0, bytes)));
       drained += bytes;
     }
   }
@@ -141,7 +140,7 @@ function wrapShell(child: ChildProcess, readFd: number): Shell {
     running = null;
   }
 
-  output.on('data', (chunk: Buffer) => running?.tail.push(chunk));
+  output.on('data', (chunk: Buffer) => running?.output.push(chunk));
   output.on('error', () => undefined);
   commands.on('error', () => undefined);
   control.on('error', () => undefined);
@@ -175,7 +174,7 @@ function wrapShell(child: ChildProcess, readFd: number): Shell {
     kill: killAll,
     run(command, timeoutMs, signal) {
       return new Promise((resolve) => {
-        const tail = createTailBuffer(BASH_OUTPUT_MAX_BYTES);
+        const commandOutput = createCommandOutput(spills);
         const word = randomBytes(16).toString('hex');
         const stop = (end: ShellEnd) => {
           settle(end);
@@ -187,11 +186,11 @@ function wrapShell(child: ChildProcess, readFd: number): Shell {
         signal.addEventListener('abort', onAbort, { once: true });
         running = {
           word,
-          tail,
+          output: commandOutput,
           settle(end) {
             clearTimeout(timer);
             signal.removeEventListener('abort', onAbort);
-            resolve({ end, ...tail.read() });
+            resolve({ end, ...commandOutput.end() });
           },
         };
         if (signal.aborted) return onAbort();

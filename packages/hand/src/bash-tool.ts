@@ -5,10 +5,13 @@
 import type { ToolInput, ToolOutcome } from '@manyhands/contract';
 import { type Shell, type ShellEnd, type ShellOptions, type ShellResult, startShell } from './bash-shell.ts';
 import { cleanOutput, decodeTail } from './clean-text.ts';
-import { failure, INTERRUPTED, success, ToolFailure } from './outcome.ts';
+import { failure, INLINE_TEXT_MAX_CHARS, INTERRUPTED, success, ToolFailure } from './outcome.ts';
+import type { Spills } from './spill.ts';
 
 export const BASH_DEFAULT_TIMEOUT_MS = 120_000;
 const TRUNCATED = '[output truncated]';
+/** Room for what is said around the output. */
+const NOTES_MAX_CHARS = 1_000;
 const NEXT_SHELL = 'the next call starts a new shell, without the directory, variables and jobs of this one';
 
 export interface BashTool {
@@ -49,7 +52,7 @@ export function createBashTool(options: ShellOptions): BashTool {
       shell.kill();
       shell = null;
     }
-    return describeResult(result, timeoutMs, note);
+    return describeResult(result, timeoutMs, note, options.spills);
   }
 
   return {
@@ -65,15 +68,22 @@ export function createBashTool(options: ShellOptions): BashTool {
   };
 }
 
-/** The outcome of a command: its output, and what the model has to know about the shell. */
-export function describeResult(result: ShellResult, timeoutMs: number, note = ''): ToolOutcome {
+/**
+ * The outcome of a command: its output, and what the model has to know about the shell. More than an answer holds is cut at its start, since
+ * what matters about a command mostly stands at its end.
+ */
+function describeResult(result: ShellResult, timeoutMs: number, note: string, spills: Spills): ToolOutcome {
   const text = cleanOutput(result.truncated ? decodeTail(result.bytes) : result.bytes.toString('utf8')).replace(/\n+$/, '');
-  const output = note + (result.truncated ? `${TRUNCATED}\n${text}` : text);
-  const lines = output === '' ? [] : [output];
   const ending = describeEnd(result.end, timeoutMs);
-  if (ending !== null) lines.push(ending);
+  const parts = ending === null ? [] : [ending];
+  const room = INLINE_TEXT_MAX_CHARS - NOTES_MAX_CHARS;
+  if (result.truncated || text.length > room) {
+    const where = result.where ?? spills.keep(text);
+    // Not through the middle of a surrogate pair.
+    parts.unshift(TRUNCATED, `[${where}; its end:]`, `${note}${text.slice(-room).replace(/^[\udc00-\udfff]/, '')}`);
+  } else if (note + text !== '') parts.unshift(note + text);
   const failed = result.end.kind === 'timed out' || result.end.kind === 'interrupted' || result.end.status !== 0;
-  if (lines.length > 0) return failed ? failure(lines.join('\n')) : success(lines.join('\n'));
+  if (parts.length > 0) return failed ? failure(parts.join('\n')) : success(parts.join('\n'));
   return failed ? failure(`exit ${(result.end as { status: number }).status}`) : success('(no output)');
 }
 
@@ -86,7 +96,7 @@ function describeEnd(end: ShellEnd, timeoutMs: number): string | null {
       if (end.signal !== null) return `[the shell was killed by ${end.signal}; ${NEXT_SHELL}]`;
       return `[the shell ended: exit ${end.status ?? 'unknown'}; ${NEXT_SHELL}]`;
     case 'timed out':
-      return `bash: the command ran into its limit of ${timeoutMs} ms and was killed; ${NEXT_SHELL}`;
+      return `bash: the command timed out after ${timeoutMs} ms and was killed with all it started; ${NEXT_SHELL}`;
     case 'interrupted':
       return INTERRUPTED;
   }

@@ -6,6 +6,8 @@ import type { CallState, ToolOutcome } from '@manyhands/contract';
 import { failure } from './outcome.ts';
 
 const ACKED_MAX = 10_000;
+/** Larger outcomes are kept as bytes, outside of the small heap that the hand has. */
+const PACKED_FROM_CHARS = 64 * 1024;
 /** How long a cancel waits for the outcome that it brought about, in milliseconds. */
 const CANCEL_PATIENCE_MS = 2_000;
 
@@ -13,7 +15,7 @@ export type RunTool = (tool: string, input: Record<string, unknown>, signal: Abo
 
 interface Call {
   abort: AbortController;
-  outcome: ToolOutcome | null;
+  outcome: ToolOutcome | Buffer | null;
   done: Promise<void>;
 }
 
@@ -25,6 +27,14 @@ export interface Calls {
   acknowledge(keys: readonly string[]): void;
 }
 
+function pack(outcome: ToolOutcome): ToolOutcome | Buffer {
+  const json = JSON.stringify(outcome);
+  return json.length < PACKED_FROM_CHARS ? outcome : Buffer.from(json, 'utf8');
+}
+function unpack(outcome: ToolOutcome | Buffer): ToolOutcome {
+  return Buffer.isBuffer(outcome) ? (JSON.parse(outcome.toString('utf8')) as ToolOutcome) : outcome;
+}
+
 export function createCalls(run: RunTool): Calls {
   const calls = new Map<string, Call>();
   // A Set keeps the order of insertion: its first key is the oldest.
@@ -33,7 +43,7 @@ export function createCalls(run: RunTool): Calls {
   function stateOf(key: string): CallState {
     const call = calls.get(key);
     if (!call) return { state: 'unknown' };
-    return call.outcome ? { state: 'done', outcome: call.outcome } : { state: 'running' };
+    return call.outcome ? { state: 'done', outcome: unpack(call.outcome) } : { state: 'running' };
   }
 
   async function wait(key: string, waitMs: number): Promise<CallState> {
@@ -48,7 +58,7 @@ export function createCalls(run: RunTool): Calls {
       ]);
       clearTimeout(timer);
       // The outcome of a call that was acknowledged meanwhile is still what this caller waited for.
-      if (call.outcome) return { state: 'done', outcome: call.outcome };
+      if (call.outcome) return { state: 'done', outcome: unpack(call.outcome) };
     }
     return stateOf(key);
   }
@@ -63,7 +73,7 @@ export function createCalls(run: RunTool): Calls {
       call.done = run(tool, input, abort.signal)
         .catch((error: unknown) => failure(`the tool failed: ${String(error)}`))
         .then((outcome) => {
-          call.outcome = outcome;
+          call.outcome = pack(outcome);
           // Acknowledged while it ran: nobody will ask for it.
           if (acked.has(key)) calls.delete(key);
         });

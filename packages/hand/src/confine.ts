@@ -2,24 +2,31 @@
  * File tools reach the workspace, the session's outputs and uploads, and /tmp; nothing else, whatever links say. Uploads are read-only.
  *
  * A path is resolved completely, also where it does not exist yet. What is then opened is checked once more by asking the kernel where
- * the descriptor is, and files are made and replaced relative to a checked directory descriptor; so a link that is swapped in
- * between is not followed.
+ * the descriptor is; files and directories are made and replaced relative to a checked directory descriptor, one name at a time and
+ * without following links. So a link that is swapped in between leads nowhere.
  */
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readlink, realpath } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { type FileHandle, lstat, mkdir, open, readlink, realpath } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { quoted, ToolFailure } from './outcome.ts';
 import type { HandPaths } from './settings.ts';
 
 const MAX_LINKS = 40;
+/** Directories made here belong to the session alone. */
+const NEW_DIRECTORY_MODE = 0o700;
+const OPEN_DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 export interface Confinement {
   readonly workspace: string;
+  /** Whether a resolved path is where file tools reach. */
+  isReachable(path: string): Promise<boolean>;
   /** The path without any link in it. Throws a ToolFailure for one that is outside; `writing` refuses read-only directories too. */
   resolve(tool: string, path: string, options?: { writing?: boolean }): Promise<string>;
   /** Opens a regular file to read. `path` comes from `resolve`, `shown` is what the model calls it. */
   openFile(tool: string, path: string, shown: string): Promise<{ file: FileHandle; bytes: number; mode: number }>;
-  /** Opens the directory of a file to be written: a path through it names the directory itself, wherever it is moved. */
+  /**
+   * Opens the directory of a file to be written, made if it is missing: a path through it names the directory itself, wherever it is moved.
+   */
   openDirectory(tool: string, path: string, shown: string): Promise<{ handle: FileHandle; path: string }>;
 }
 
@@ -33,8 +40,6 @@ const EXPLAINED: Record<string, string> = {
   EPERM: 'permission denied',
   EROFS: 'the file system is read-only',
   ENOTDIR: 'not a directory',
-  // mkdir of a path below a file.
-  EEXIST: 'not a directory',
   EISDIR: 'is a directory',
   ELOOP: 'too many levels of symbolic links',
   ENAMETOOLONG: 'file name too long',
@@ -89,19 +94,24 @@ export function createConfinement(paths: HandPaths): Confinement {
   const readable = [...writable, paths.uploads];
   const reachable = readable.join(', ');
 
-  async function isInside(roots: string[], path: string): Promise<boolean> {
-    for (const root of roots) if (isWithin(await canonicalPath(root), path)) return true;
-    return false;
+  /** The root that a resolved path is in, resolved itself; null for a path outside of all. */
+  async function rootOf(roots: string[], path: string): Promise<string | null> {
+    for (const root of roots) {
+      const real = await canonicalPath(root);
+      if (isWithin(real, path)) return real;
+    }
+    return null;
   }
 
   /** Where the kernel says that an open descriptor is. */
   async function checkOpened(tool: string, handle: FileHandle, shown: string, roots: string[]): Promise<void> {
-    if (!(await isInside(roots, await readlink(`/proc/self/fd/${handle.fd}`))))
+    if ((await rootOf(roots, await readlink(`/proc/self/fd/${handle.fd}`))) === null)
       throw new ToolFailure(`${tool}: ${quoted(shown)} changed while it was opened`);
   }
 
   return {
     workspace: paths.workspace,
+    isReachable: async (path) => (await rootOf(readable, path)) !== null,
     async resolve(tool, path, options = {}) {
       if (path.includes('\0')) throw new ToolFailure(`${tool}: the path holds a NUL character`);
       let real: string;
@@ -110,10 +120,10 @@ export function createConfinement(paths: HandPaths): Confinement {
       } catch (error) {
         throw fileFailure(tool, path, error);
       }
-      if (!(await isInside(readable, real)))
+      if ((await rootOf(readable, real)) === null)
         throw new ToolFailure(`${tool}: ${quoted(path)} is outside of what file tools reach: ${reachable}`);
-      if (options.writing && !(await isInside(writable, real)))
-        throw new ToolFailure(`${tool}: ${quoted(path)} is in ${paths.uploads}, which is read-only`);
+      if (options.writing && (await rootOf(writable, real)) === null)
+        throw new ToolFailure(`${tool}: ${quoted(path)} is inside read-only directory ${paths.uploads}`);
       return real;
     },
     async openFile(tool, path, shown) {
@@ -139,7 +149,7 @@ export function createConfinement(paths: HandPaths): Confinement {
     async openDirectory(tool, path, shown) {
       let handle: FileHandle;
       try {
-        handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+        handle = await openMade(await rootOf(writable, path), path);
       } catch (error) {
         throw fileFailure(tool, shown, error);
       }
@@ -152,4 +162,29 @@ export function createConfinement(paths: HandPaths): Confinement {
       }
     },
   };
+}
+
+/** Opens a directory; names of its path below `root` that are missing are made. */
+async function openMade(root: string | null, path: string): Promise<FileHandle> {
+  try {
+    return await open(path, OPEN_DIRECTORY);
+  } catch (error) {
+    if (root === null || errno(error) !== 'ENOENT') throw error;
+  }
+  let handle = await open(root, OPEN_DIRECTORY);
+  try {
+    for (const name of relative(root, path).split(sep)) {
+      const below = `/proc/self/fd/${handle.fd}/${name}`;
+      await mkdir(below, { mode: NEW_DIRECTORY_MODE }).catch((error: unknown) => {
+        if (errno(error) !== 'EEXIST') throw error;
+      });
+      const next = await open(below, OPEN_DIRECTORY);
+      await handle.close();
+      handle = next;
+    }
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }

@@ -28,8 +28,10 @@ interface Place {
 }
 
 export async function runGlob(confinement: Confinement, input: ToolInput<'glob'>, signal: AbortSignal): Promise<ToolOutcome> {
-  if (isAbsolute(input.pattern)) throw new ToolFailure('glob: pattern must be relative; name the directory in path');
-  if (input.pattern.split(/[\\/{},]/).includes('..')) throw new ToolFailure('glob: pattern must not hold ".."; name the directory in path');
+  if (isAbsolute(input.pattern))
+    throw new ToolFailure('glob: absolute pattern not permitted; pass a relative pattern (and optionally path)');
+  if (input.pattern.split(/[\\/{},]/).includes('..'))
+    throw new ToolFailure('glob: ".." is not permitted in the pattern; name the directory in path');
   const shown = input.path || confinement.workspace;
   const root = await confinement.resolve('glob', shown);
   const isDirectory = await stat(root).then(
@@ -43,7 +45,7 @@ export async function runGlob(confinement: Confinement, input: ToolInput<'glob'>
   const { files, complete } = await walk(root, parseGlob(input.pattern), signal);
   const note = complete ? '' : `[the search ended after ${WALK_MAX_ENTRIES} entries; give a path or a narrower pattern]`;
   if (files.length === 0) return success(note === '' ? 'no matches' : `no matches\n${note}`);
-  const newest = (await withTimes(files)).sort((a, b) => b.mtimeMs - a.mtimeMs).slice(0, RESULTS_MAX);
+  const newest = (await withTimes(files)).sort((a, b) => b.mtimeMs - a.mtimeMs || (a.path < b.path ? -1 : 1)).slice(0, RESULTS_MAX);
   const paths = newest.map((file) => file.path);
   return success((note === '' ? paths : [...paths, note]).join('\n'));
 }

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { access, realpath, stat } from 'node:fs/promises';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -13,10 +13,14 @@ import { cleanContents } from './clean-text.ts';
 import { type Confinement, fileFailure } from './confine.ts';
 import type { GrepJob, GrepReport } from './grep-worker.ts';
 import { quoted, success, ToolFailure } from './outcome.ts';
+import { createSlots } from './slots.ts';
 
 const GREP_OUTPUT_MAX_BYTES = 100 * 1024;
 const GREP_TIMEOUT_MS = 60_000;
 const STDERR_MAX_CHARS = 2_000;
+
+/** Each search without ripgrep has a thread; more of them wait for their turn. */
+const GREP_MAX_THREADS = 4;
 
 /** The matches as text, and why there may be more of them. */
 interface Found {
@@ -39,31 +43,35 @@ export async function runGrep(
   if (!found.isFile() && !found.isDirectory())
     throw new ToolFailure(`grep: path ${quoted(shown)} is neither a regular file nor a directory`);
   if (input.pattern.includes('\0')) throw new ToolFailure('grep: pattern holds a NUL character');
-  const ripgrep = await findProgram('rg', env['PATH'] ?? '');
+  const ripgrep = await findProgram('rg', env['PATH'] ?? '', confinement);
   const matches =
     ripgrep === null
-      ? await searchInWorker(input.pattern, root, signal)
+      ? await threads.run(() => searchInWorker(input.pattern, root, signal))
       : await searchWithRipgrep(ripgrep, env, input.pattern, root, signal);
   const text = cleanContents(matches.text).replace(/\n+$/, '');
   if (matches.cut === 'time') {
-    if (text === '') throw new ToolFailure(`grep: nothing was found within ${GREP_TIMEOUT_MS / 1000} s; give a path or a simpler pattern`);
-    return success(`${text}\n[the search ended after ${GREP_TIMEOUT_MS} ms]`);
+    if (text === '') throw new ToolFailure(`grep: timed out after ${GREP_TIMEOUT_MS / 1000}s; give a path or a simpler pattern`);
+    return success(`${text}\n[the search was cut short after ${GREP_TIMEOUT_MS} ms]`);
   }
   if (matches.cut === 'size') return success(`${text}\n[output truncated at ${GREP_OUTPUT_MAX_BYTES} bytes]`);
   return success(text === '' ? 'no matches' : text);
 }
 
-async function findProgram(name: string, searchPath: string): Promise<string | null> {
+/** The first such program on the search path that is not a file of the session's own making. */
+async function findProgram(name: string, searchPath: string, confinement: Confinement): Promise<string | null> {
   for (const directory of searchPath.split(delimiter).filter((entry) => isAbsolute(entry))) {
-    const path = join(directory, name);
-    const usable = await access(path, constants.X_OK).then(
-      () => stat(path).then((found) => found.isFile()),
-      () => false,
-    );
-    if (usable) return path;
+    try {
+      const path = await realpath(join(directory, name));
+      await access(path, constants.X_OK);
+      if ((await stat(path)).isFile() && !(await confinement.isReachable(path))) return path;
+    } catch {
+      // Not here.
+    }
   }
   return null;
 }
+
+const threads = createSlots(GREP_MAX_THREADS);
 
 function searchWithRipgrep(
   program: string,
@@ -73,7 +81,9 @@ function searchWithRipgrep(
   signal: AbortSignal,
 ): Promise<Found> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ['--no-config', '--color=never', '-n', '--no-heading', '-e', pattern, '--', root], {
+    const child = spawn(program, ['--no-config', '--color=never', '-n', '-H', '--no-heading', '-e', pattern, '--', root], {
+      // A link called rg may lead to a program that goes by the name it was started under.
+      argv0: 'rg',
       env,
       cwd: '/',
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -106,7 +116,7 @@ function searchWithRipgrep(
     });
     child.once('error', (error) => {
       over();
-      reject(new ToolFailure(`grep: rg could not be run: ${error.message}`));
+      reject(new ToolFailure(`grep: rg failed: ${error.message}`));
     });
     child.once('close', (status) => {
       over();
@@ -114,7 +124,7 @@ function searchWithRipgrep(
       // Status 2 with matches: some file could not be read, which does not make the others wrong.
       if (cut !== 'none' || status === 0 || status === 1 || bytes > 0)
         return resolve({ text: Buffer.concat(chunks).toString('utf8'), cut });
-      reject(new ToolFailure(`grep: ${cleanContents(stderr).trim() || `rg ended with status ${status}`}`));
+      reject(new ToolFailure(`grep: rg failed: ${cleanContents(stderr).trim() || `exit ${status}`}`));
     });
   });
 }
@@ -124,8 +134,10 @@ function searchInWorker(pattern: string, root: string, signal: AbortSignal): Pro
   try {
     new RegExp(pattern);
   } catch (error) {
-    return Promise.reject(new ToolFailure(`grep: the pattern is not a usable regular expression: ${(error as Error).message}`));
+    return Promise.reject(new ToolFailure(`grep: invalid regex: ${(error as Error).message}`));
   }
+  // It may have waited for its turn.
+  if (signal.aborted) return Promise.reject(new ToolFailure('grep: interrupted'));
   return new Promise((resolve, reject) => {
     const job: GrepJob = { role: 'grep', pattern, root, maxBytes: GREP_OUTPUT_MAX_BYTES };
     const worker = new Worker(fileURLToPath(import.meta.url), {

@@ -1,9 +1,10 @@
-/** The process inside a sandbox, or (see grep-tool.ts) a searching thread of it. */
+/** The process inside a sandbox, a relay to it (see relay.ts), or (see grep-tool.ts) a searching thread of it. */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { createArchiver } from './archive.ts';
 import { createCalls } from './calls.ts';
 import { startForwarder } from './forwarder.ts';
 import { isGrepJob, runGrepJob } from './grep-worker.ts';
+import { RELAY_ARGUMENT, runRelay } from './relay.ts';
 import { startHandServer } from './server.ts';
 import { readSettings } from './settings.ts';
 import { createToolRunner } from './tool-runner.ts';
@@ -11,6 +12,7 @@ import { createToolRunner } from './tool-runner.ts';
 async function main(): Promise<void> {
   const settings = readSettings(process.env);
   const { paths } = settings;
+  if (process.argv.includes(RELAY_ARGUMENT)) return runRelay(paths.handSocket);
   const tools = createToolRunner(settings);
   const end = (status: number, why: string): never => {
     process.stderr.write(`hand: ${why}\n`);

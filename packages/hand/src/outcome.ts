@@ -9,6 +9,9 @@ export class ToolFailure extends Error {
   }
 }
 
+/** Text longer than this goes to a file; the model gets a part of it and the path (BEHAVIOUR 9). */
+export const INLINE_TEXT_MAX_CHARS = 100_000;
+
 /** CONTRACT: the text of a call that was stopped before its end. */
 export const INTERRUPTED = 'Tool execution was interrupted before completion. Please retry.';
 

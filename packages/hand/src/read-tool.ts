@@ -1,8 +1,13 @@
-/** The `read` tool: a UTF-8 text file, whole or a range of lines, at most READ_MAX_BYTES of it. */
+/**
+ * The `read` tool: a UTF-8 text file, whole or a range of lines, at most READ_MAX_BYTES of it; an image or a PDF as a block of its own kind,
+ * which is decided by what the file holds.
+ */
+import { isUtf8 } from 'node:buffer';
 import type { FileHandle } from 'node:fs/promises';
-import type { ToolInput, ToolOutcome } from '@manyhands/contract';
+import type { ToolContent, ToolInput, ToolOutcome } from '@manyhands/contract';
 import { cleanContents } from './clean-text.ts';
 import { type Confinement, fileFailure } from './confine.ts';
+import { detectMedia, MEDIA_HEAD_BYTES, type MediaType, mediaMaxBytes, mediaProblem } from './media.ts';
 import { quoted, success, ToolFailure } from './outcome.ts';
 
 export const READ_MAX_BYTES = 256 * 1024;
@@ -14,10 +19,16 @@ export async function runRead(confinement: Confinement, input: ToolInput<'read'>
   const path = await confinement.resolve('read', shown);
   const { file, bytes } = await confinement.openFile('read', path, shown);
   try {
+    const media = await readMedia(file, shown, bytes);
+    if (media !== null) {
+      if (input.view_range) throw new ToolFailure(`read: ${quoted(shown)} is ${media.type}; view_range is for text files only`);
+      return media.outcome;
+    }
     if (input.view_range) return textOf(await readLines(file, shown, input.view_range, signal), shown);
     if (bytes > READ_MAX_BYTES)
       throw new ToolFailure(
-        `read: ${quoted(shown)} has ${bytes} bytes, above the limit of ${READ_MAX_BYTES}. Read a part of it with view_range, for example [1, 500].`,
+        `read: ${quoted(shown)} is ${bytes} bytes, exceeds ${READ_MAX_BYTES}-byte limit. ` +
+          'Use the view_range parameter to read specific line ranges, e.g. view_range: [1, 500].',
       );
     return textOf(await readAtMost(file, READ_MAX_BYTES), shown);
   } catch (error) {
@@ -25,6 +36,28 @@ export async function runRead(confinement: Confinement, input: ToolInput<'read'>
   } finally {
     await file.close();
   }
+}
+
+/** An image or a PDF as a block; null for everything else. */
+async function readMedia(file: FileHandle, shown: string, bytes: number): Promise<{ type: MediaType; outcome: ToolOutcome } | null> {
+  const type = detectMedia(await readAtMost(file, MEDIA_HEAD_BYTES));
+  if (type === null) return null;
+  const limit = mediaMaxBytes(type);
+  if (bytes > limit)
+    throw new ToolFailure(`read: ${quoted(shown)} is ${type} of ${bytes} bytes, exceeds ${limit}-byte limit; make it smaller with bash`);
+  const contents = await readAtMost(file, limit);
+  const problem = mediaProblem(type, contents);
+  if (problem !== null) {
+    // Text may well begin as a file of another kind does.
+    if (!contents.includes(0) && isUtf8(contents)) return null;
+    throw new ToolFailure(`read: ${quoted(shown)} is ${type} and cannot be shown: it ${problem}`);
+  }
+  const data = contents.toString('base64');
+  const block: ToolContent[number] =
+    type === 'application/pdf'
+      ? { type: 'document', source: { type: 'base64', media_type: type, data } }
+      : { type: 'image', source: { type: 'base64', media_type: type, data } };
+  return { type, outcome: { is_error: false, content: [block] } };
 }
 
 /** The whole file. One that grew past the limit since it was looked at, or has no size (as in /proc), is cut there. */
@@ -83,8 +116,12 @@ async function readLines(file: FileHandle, shown: string, range: [number, number
 
 function tooLong(shown: string, range: [number, number], first: number, last: number, line: number): ToolFailure {
   if (line === first && first === last)
-    return new ToolFailure(`read: line ${first} of ${quoted(shown)} alone is above the limit of ${READ_MAX_BYTES} bytes; cut it with bash`);
+    return new ToolFailure(
+      `read: line ${first} of ${quoted(shown)} alone exceeds ${READ_MAX_BYTES}-byte limit. ` +
+        'The read tool cannot return part of a line, so view_range cannot narrow this further; cut it with bash.',
+    );
   return new ToolFailure(
-    `read: lines [${range[0]}, ${range[1]}] of ${quoted(shown)} are above the limit of ${READ_MAX_BYTES} bytes. Ask for a smaller view_range.`,
+    `read: view_range [${range[0]}, ${range[1]}] of ${quoted(shown)} exceeds ${READ_MAX_BYTES}-byte limit. ` +
+      'Narrow the view_range to read a smaller portion.',
   );
 }

@@ -45,7 +45,7 @@ export function startHandServer(options: HandServerOptions): Promise<Server> {
         calls.acknowledge(request.keys);
         return { ok: true };
       case 'snapshot':
-        return { ok: true, bytes: await archiver.snapshot(request.name) };
+        return { ok: true, bytes: await archiver.snapshot(request.name, request.exclude) };
       case 'restore':
         await archiver.restore(request.name);
         return { ok: true };

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { toolText } from '@manyhands/contract';
 import { until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type HandClient, type HandProcess, isAlive, startHand } from './hand-process.ts';
@@ -44,6 +45,26 @@ describe('a shell that lives from call to call', () => {
 
   test('when memory runs out, a command is killed before the hand', async () => {
     expect(await bash('cat /proc/self/oom_score_adj')).toBe('1000');
+  });
+
+  test('a program that wants a terminal is told that there is none, and does not wait', async () => {
+    expect(await bash('test -t 0 || test -t 1 || echo none; (exec </dev/tty) 2>/dev/null || echo no-tty; echo $TERM')).toBe(
+      'none\nno-tty\ndumb',
+    );
+  });
+
+  test('restart ends the shell with its jobs, alone or before a command', async () => {
+    const pid = Number(await bash('OLD=1; sleep 300 & echo $!'));
+    expect(await client.text('bash', { restart: true })).toBe('bash session restarted');
+    await until(() => !isAlive(pid), { what: 'the job is gone' });
+    expect(await client.text('bash', { restart: true, command: '' })).toBe('bash session restarted');
+    await bash('cd /; OLD=2');
+    expect(await bash('echo "[$OLD]"; pwd', { restart: true })).toBe(`[]\n${hand.paths.workspace}`);
+  });
+
+  test('calls made at once run one after the other, in order', async () => {
+    const outcomes = await Promise.all([1, 2, 3].map((at) => bash(`COUNT=$((COUNT+1)); sleep 0.05; echo ${at} $COUNT`)));
+    expect(outcomes).toEqual(['1 1', '2 2', '3 3']);
   });
 
   test('a command that reads its input gets the end at once', async () => {
@@ -107,14 +128,14 @@ describe('the end of a command', () => {
     await bash('(sleep 0.1; kill -9 $$) &');
     await until(() => !isAlive(pid), { what: 'the shell is gone' });
     // The hand hears of it an instant later than the kernel.
-    const text = await until(async () => (await client.call('bash', { command: 'echo "[$$]"' })).content[0]?.text, { what: 'a result' });
+    const text = await until(async () => toolText((await client.call('bash', { command: 'echo "[$$]"' })).content), { what: 'a result' });
     expect(text).toMatch(/this is a new one\]\n\[\d+\]|the shell (ended|was killed)/);
     expect(await bash('echo well')).toBe('well');
   });
 
   test('a command over its time is killed with all it started, its output is kept, and the next call has a new shell', async () => {
     const text = await bashError('echo $$; (setsid sleep 300 & echo $!; wait) & sleep 300', { timeout_ms: 700 });
-    expect(text).toMatch(/limit of 700 ms.*new shell/);
+    expect(text).toMatch(/timed out after 700 ms.*new shell/);
     const pids = text.split('\n').slice(0, 2).map(Number);
     await until(() => pids.every((pid) => !isAlive(pid)), { what: 'the processes of the command are gone' });
     expect(await bash('echo new')).toBe('new');
@@ -150,12 +171,49 @@ describe('the end of a command', () => {
 });
 
 describe('hostile output', () => {
-  test('of more than 100 KiB the last part is kept and the first line says so', async () => {
+  test('of more than 100 KiB the end is shown, the first line says so, and the whole is in a file', async () => {
     const text = await bash('seq 1 200000; echo the-end');
     expect(text.startsWith('[output truncated]\n')).toBe(true);
     expect(text.endsWith('\n200000\nthe-end')).toBe(true);
-    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(100 * 1024 + 20);
-    expect(Buffer.byteLength(text)).toBeGreaterThan(100 * 1024 - 20);
+    expect(text.length).toBeLessThanOrEqual(100_000);
+    expect(text.length).toBeGreaterThan(98_000);
+    const path = /the whole is in (\S+);/.exec(text)?.[1] ?? '';
+    expect(readFileSync(path, 'utf8')).toBe(`${Array.from({ length: 200_000 }, (_, at) => `${at + 1}\n`).join('')}the-end\n`);
+    expect(await client.text('read', { file_path: path, view_range: [100_000, 100_001] })).toBe('100000\n100001');
+  });
+
+  test('no result is above 100,000 characters, just below 100 KiB too, and no character is cut in two', async () => {
+    for (const bytes of [98_000, 99_500, 101_000, 102_400, 102_404]) {
+      const text = await bash(`head -c ${bytes / 4} /dev/zero | sed 's/\\x00/😀/g'; true`);
+      expect(text.length).toBeLessThanOrEqual(100_000);
+      expect(text).not.toMatch(/\ufffd|(?<![\ud800-\udbff])[\udc00-\udfff]/);
+      const ascii = await bash(`head -c ${bytes} /dev/zero | tr '\\0' x`);
+      expect(ascii.length).toBeLessThanOrEqual(100_000);
+      expect(ascii.startsWith('[output truncated]\n')).toBe(bytes > 99_000);
+      if (bytes > 99_000) expect(readFileSync(/in (\S+);/.exec(ascii)?.[1] ?? '', 'utf8')).toBe('x'.repeat(bytes));
+    }
+  });
+
+  test('of endless output the file holds the first 16 MiB, and the result says how much of it', async () => {
+    const text = await bashError('head -c 17000000 /dev/zero | tr "\\0" x; false');
+    const [, bytes, all, path] = /the first (\d+) of its (\d+) bytes are in (\S+);/.exec(text) ?? [];
+    expect([bytes, all, statSync(path ?? '').size]).toEqual(['16777216', '17000000', 16_777_216]);
+  });
+
+  test('files of long outputs take 64 MiB at most: the oldest go', async () => {
+    const paths: string[] = [];
+    for (let round = 0; round < 5; round++)
+      paths.push(/are in (\S+);/.exec(await bash('head -c 17000000 /dev/zero | tr "\\0" x'))?.[1] ?? '');
+    expect(new Set(paths).size).toBe(5);
+    expect(paths.map((path) => existsSync(path))).toEqual([false, true, true, true, true]);
+  });
+
+  test('output that cannot be kept is told, and its end is shown all the same', async () => {
+    await using full = await startHand();
+    rmSync(full.paths.tmp, { recursive: true });
+    const text = await full.client.text('bash', { command: 'seq 1 100000' });
+    expect(text).toMatch(/^\[output truncated\]\n\[the rest could not be kept \(ENOENT\); its end:\]\n/);
+    expect(text.endsWith('\n100000')).toBe(true);
   });
 
   test('binary output becomes text, without terminal sequences and control characters', async () => {
@@ -174,8 +232,12 @@ describe('hostile output', () => {
 
   test('a command with a NUL character or nothing to do is refused with a reason', async () => {
     expect(await bashError('echo a\0b')).toMatch(/NUL/);
-    expect(await client.error('bash', {})).toMatch(/command is required/);
+    expect(await client.error('bash', {})).toBe('bash: command is required unless restart is true');
+    expect(await client.error('bash', { command: '', restart: false })).toMatch(/command is required/);
     expect(await client.error('bash', { command: 'true', timeout_ms: 'soon' })).toMatch(/timeout_ms/);
-    expect(await client.error('bash', { command: 'true', colour: 'red' })).toMatch(/colour/);
+    expect(await client.error('bash', { command: 'true', timeout_ms: 0 })).toMatch(/timeout_ms/);
+    expect(await client.error('bash', { command: 'true', colour: 'red' })).toBe(
+      'bash: unknown field "colour"; there are command, restart, timeout_ms',
+    );
   });
 });

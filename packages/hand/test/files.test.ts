@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { toolText } from '@manyhands/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type HandClient, type HandProcess, startHand } from './hand-process.ts';
 
@@ -31,7 +32,7 @@ describe('read', () => {
     put('large', Array.from({ length: 60_000 }, (_, index) => `line ${index + 1}`).join('\n'));
     expect(await client.error('read', { file_path: 'large' })).toMatch(/262144.*view_range/);
     expect(await client.text('read', { file_path: 'large', view_range: [59_999, 60_001] })).toBe('line 59999\nline 60000');
-    expect(await client.error('read', { file_path: 'large', view_range: [1, 60_000] })).toMatch(/smaller view_range/);
+    expect(await client.error('read', { file_path: 'large', view_range: [1, 60_000] })).toMatch(/Narrow the view_range/);
     put('one-line', 'x'.repeat(300 * KIB));
     expect(await client.error('read', { file_path: 'one-line', view_range: [1, 1] })).toMatch(/line 1 of one-line alone/);
   });
@@ -41,7 +42,7 @@ describe('read', () => {
     put('long', whole);
     const text = await client.text('read', { file_path: 'long' });
     expect(text.length).toBeLessThan(25_000);
-    const path = /the whole is in (\S+tool-output-\d+\.txt)\./.exec(text)?.[1] ?? '';
+    const path = /the whole is in (\S+tool-output-\S+\.txt)\./.exec(text)?.[1] ?? '';
     expect(readFileSync(path, 'utf8')).toBe(whole);
   });
 
@@ -78,6 +79,12 @@ describe('write', () => {
     expect(await client.error('write', { file_path: 'clean/script/below', content: '' })).toMatch(/not a directory/);
   });
 
+  test('a file of another kind is replaced by what is written, an empty text makes an empty file', async () => {
+    await client.text('bash', { command: 'mkfifo pipe-to-replace' });
+    expect(await client.text('write', { file_path: 'pipe-to-replace', content: '' })).toBe('wrote 0 bytes to pipe-to-replace');
+    expect(await client.text('read', { file_path: 'pipe-to-replace' })).toBe('(no output)');
+  });
+
   test('outputs and /tmp can be written, uploads only read', async () => {
     await client.text('write', { file_path: join(hand.paths.outputs, 'o.txt'), content: 'o' });
     await client.text('write', { file_path: join(hand.paths.tmp, 't.txt'), content: 't' });
@@ -107,8 +114,37 @@ describe('edit', () => {
     expect(await client.error('edit', { file_path: 'several', old_string: 'y', new_string: 'z' })).toMatch(
       /old_string not found in several/,
     );
-    expect(await client.error('edit', { file_path: 'several', old_string: 'x', new_string: 'z' })).toMatch(/appears 3 times/);
+    expect(await client.error('edit', { file_path: 'several', old_string: 'x', new_string: 'z' })).toMatch(
+      /appears 3 times in several \(must be unique\)/,
+    );
     expect(readFileSync(join(workspace, 'several'), 'utf8')).toBe('x x x');
+  });
+
+  test('everything around the replacement stays as it is: line ends, a byte order mark, the mode', async () => {
+    put('windows', '\ufeffone\r\ntwo\r\nthree\r\n');
+    chmodSync(join(workspace, 'windows'), 0o750);
+    await client.text('edit', { file_path: 'windows', old_string: 'two\r\n', new_string: '2\r\n' });
+    expect(readFileSync(join(workspace, 'windows'), 'utf8')).toBe('\ufeffone\r\n2\r\nthree\r\n');
+    expect(statSync(join(workspace, 'windows')).mode & 0o777).toBe(0o750);
+    expect(await client.error('edit', { file_path: 'windows', old_string: 'one\n2', new_string: 'x' })).toMatch(/lines end in \\r\\n/);
+    put('feed', 'a\fb');
+    expect(await client.error('edit', { file_path: 'feed', old_string: 'ab', new_string: 'x' })).toMatch(/control characters/);
+  });
+
+  test('a replacement by the same, or by nothing, is an edit', async () => {
+    put('same', 'keep drop');
+    expect(await client.text('edit', { file_path: 'same', old_string: 'keep', new_string: 'keep' })).toBe('edited same (1 replacement(s))');
+    await client.text('edit', { file_path: 'same', old_string: ' drop', new_string: '' });
+    expect(readFileSync(join(workspace, 'same'), 'utf8')).toBe('keep');
+  });
+
+  test('what is missing, no file or above 256 KiB is refused', async () => {
+    put('huge', 'x'.repeat(256 * KIB + 1));
+    mkdirSync(join(workspace, 'edit-directory'));
+    const edit = (name: string) => client.error('edit', { file_path: name, old_string: 'x', new_string: 'y' });
+    expect(await edit('huge')).toMatch(/is 262145 bytes, exceeds 262144-byte limit/);
+    expect(await edit('edit-directory')).toMatch(/not a regular file/);
+    expect(await edit('not-there')).toBe('edit: not-there: no such file or directory');
   });
 
   test('a file that is not UTF-8 is left alone', async () => {
@@ -149,6 +185,30 @@ describe('confinement', () => {
     expect(await client.text('read', { file_path: 'link-inside' })).toBe('inside');
     await client.text('write', { file_path: 'link-new', content: 'through' });
     expect(readFileSync(join(workspace, 'made-by-link'), 'utf8')).toBe('through');
+  });
+
+  test('a directory that is swapped for a link while it is used never leads outside', async () => {
+    const outside = join(hand.root, 'outside');
+    mkdirSync(outside);
+    writeFileSync(join(outside, 'secret'), 'told');
+    const swap = `cd swap; while [ ! -e stop ]; do rm -rf d; ln -sfn ${outside} d; rm -f d; mkdir d; echo own > d/secret; done`;
+    mkdirSync(join(workspace, 'swap'));
+    await client.text('bash', { command: `(${swap}) >/dev/null 2>&1 &` });
+    const ends = { written: 0, refused: 0 };
+    for (let round = 0; round < 150; round++) {
+      const [wrote, read] = await Promise.all([
+        client.call('write', { file_path: `swap/d/made/${round}`, content: 'x' }),
+        client.call('read', { file_path: 'swap/d/secret' }),
+        client.call('write', { file_path: 'swap/d/secret', content: 'own' }),
+      ]);
+      ends[wrote.is_error ? 'refused' : 'written']++;
+      expect(toolText(read.content)).not.toBe('told');
+    }
+    put('swap/stop', '');
+    expect(readdirSync(outside)).toEqual(['secret']);
+    expect(readFileSync(join(outside, 'secret'), 'utf8')).toBe('told');
+    // Otherwise nothing was tried.
+    expect(Math.min(ends.written, ends.refused)).toBeGreaterThan(0);
   });
 
   test('paths that no file can have are refused with a reason', async () => {

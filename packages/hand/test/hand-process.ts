@@ -5,7 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type CallState, HandReply, type HandRequest, type ToolOutcome } from '@manyhands/contract';
+import { type CallState, HandReply, type HandRequest, type ToolOutcome, toolText } from '@manyhands/contract';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { createFrameDecoder, encodeFrame } from '../src/frames.ts';
 import { type HandPaths, pathsUnder } from '../src/settings.ts';
@@ -137,7 +137,7 @@ async function connectClient(path: string): Promise<HandClient> {
   };
   const told = async (tool: string, input: Record<string, unknown>, isError: boolean) => {
     const outcome = await call(tool, input);
-    const text = outcome.content.map((block) => block.text).join('');
+    const text = toolText(outcome.content);
     if (outcome.is_error !== isError) throw new Error(`${tool} was ${isError ? 'not ' : ''}an error: ${text.slice(0, 500)}`);
     return text;
   };

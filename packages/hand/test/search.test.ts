@@ -1,5 +1,6 @@
 import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { toolText } from '@manyhands/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type HandProcess, startHand } from './hand-process.ts';
 
@@ -108,6 +109,10 @@ describe.each([
     expect(await lines({ pattern: 'alpha', path: 'src/deep' })).toEqual(['src/deep/er/file.ts:1:gamma alpha']);
   });
 
+  test('lines of a single file have its path too', async () => {
+    expect(await lines({ pattern: 'alpha', path: 'src/main.ts' })).toEqual(['src/main.ts:1:const alpha = 1;']);
+  });
+
   test('says when nothing matches and what is wrong with a pattern', async () => {
     expect(await lines({ pattern: 'not-in-any-file' })).toEqual(['no matches']);
     expect(await which().client.error('grep', { pattern: '(open' })).toMatch(/^grep: .*(regex|regular expression)/s);
@@ -123,10 +128,28 @@ describe.each([
     const outcome = await which().client.call('grep', { pattern: 'needle', path: 'wide' });
     expect(outcome.is_error).toBe(false);
     // Above 100,000 characters the text itself is in a file.
-    const path = /the whole is in (\S+)\./.exec(outcome.content[0]?.text ?? '')?.[1] ?? '';
+    const path = /the whole is in (\S+)\./.exec(toolText(outcome.content))?.[1] ?? '';
     const whole = await which().client.text('read', { file_path: path, view_range: [95, 200] });
     expect(whole).toMatch(/\[output truncated at 102400 bytes\]$/);
   });
+});
+
+test('a program called rg that the session made itself is not run', async () => {
+  const { workspace } = bare.paths;
+  await using planted = await startHand({ PATH: `${workspace}/bin` });
+  // The hand's own roots are what counts.
+  const own = join(planted.paths.workspace, 'bin');
+  mkdirSync(own, { recursive: true });
+  mkdirSync(join(workspace, 'bin'), { recursive: true });
+  writeFileSync(join(own, 'rg'), '#!/bin/sh\necho planted\n', { mode: 0o755 });
+  symlinkSync(join(own, 'rg'), join(workspace, 'bin', 'rg'));
+  writeFileSync(join(planted.paths.workspace, 'file'), 'alpha\n');
+  expect(await planted.client.text('grep', { pattern: 'alpha', path: 'file' })).toBe(`${planted.paths.workspace}/file:1:alpha`);
+});
+
+test('without ripgrep, more searches at once than there are threads for are all answered', async () => {
+  const found = await Promise.all(Array.from({ length: 12 }, () => bare.client.text('grep', { pattern: 'gamma', path: 'src/deep' })));
+  expect(new Set(found)).toEqual(new Set([`${bare.paths.workspace}/src/deep/er/file.ts:1:gamma alpha`]));
 });
 
 test('without ripgrep, a regular expression that takes for ever can be cancelled and the hand stays awake', async () => {
