@@ -43,6 +43,10 @@ export interface InstanceOptions {
   workers?: number;
   gateways?: number;
   env?: Record<string, string>;
+  /** Docker: the engine of this machine, or one that `up` brings. */
+  sandbox?: 'bubblewrap' | 'docker';
+  /** More options of `up`. */
+  args?: string[];
   /** A data directory to go on with; the instance does not remove it. */
   data?: string;
 }
@@ -68,6 +72,8 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
       'up',
       ...['--port', '0', '--data', data, '--ready-file', readyFile],
       ...['--workers', String(options.workers ?? 2), '--gateways', String(options.gateways ?? 1)],
+      ...['--sandbox', options.sandbox ?? 'bubblewrap'],
+      ...(options.args ?? []),
     ],
     {
       cwd: ROOT,

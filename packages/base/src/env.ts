@@ -29,6 +29,19 @@ export const envFlag = (fallback: boolean) =>
     .transform((text) => text === '1' || text === 'true')
     .default(fallback);
 
+export interface ListenAddress {
+  host: string;
+  port: number;
+}
+/** `port`, `host:port` or `[IPv6]:port`; a port alone is one of this machine only. */
+const listenAddress = z.string().transform((text, context): ListenAddress => {
+  const [, bracketed, plain, digits] = /^(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):)?(\d{1,5})$/.exec(text.trim()) ?? [];
+  const port = Number(digits ?? Number.NaN);
+  if (port <= 65_535) return { host: bracketed ?? plain ?? '127.0.0.1', port };
+  context.addIssue({ code: 'custom', message: 'must be a port or host:port, such as 9464, 127.0.0.1:9464 or [::1]:9464' });
+  return z.NEVER;
+});
+
 /** Variables every service reads. */
 export const commonEnv = {
   REDIS_URL: z.string().default('redis://127.0.0.1:6379'),
@@ -36,4 +49,9 @@ export const commonEnv = {
   /** Directory of blobs and, on a sandbox host, of sandboxes. */
   MANYHANDS_DATA: z.string().default('.manyhands'),
   MANYHANDS_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  /** Where /metrics, /healthz and /readyz are served; nowhere if not given. They answer without a key: keep the address inside. */
+  MANYHANDS_OPS_LISTEN: listenAddress.optional(),
 };
+
+/** What processes read that have long work to end: on SIGTERM it gets this long before it is cut off or handed over. */
+export const drainEnv = { MANYHANDS_DRAIN_MS: envInt(10_000, 0, 3_600_000) };

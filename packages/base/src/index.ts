@@ -3,7 +3,9 @@
 export type { Redis } from 'ioredis';
 export { backoffMs, pause } from './backoff.ts';
 export { type Clock, type IdSource, randomIds, randomText, systemClock } from './clock.ts';
-export { commonEnv, envFlag, envInt, loadEnv } from './env.ts';
+export { decodeCursor, encodeCursor, type Order } from './cursor.ts';
+export { withinMs } from './deadline.ts';
+export { commonEnv, drainEnv, envFlag, envInt, type ListenAddress, loadEnv } from './env.ts';
 export {
   AppError,
   type AppErrorOptions,
@@ -16,7 +18,19 @@ export {
   WireError,
   type WireErrorOptions,
 } from './errors.ts';
-export { createLifecycle, type Lifecycle, runMain, SHUTDOWN_DEADLINE_MS } from './lifecycle.ts';
+export { createLifecycle, type Lifecycle, type LifePhase, runMain, SHUTDOWN_DEADLINE_MS, shutdownDeadlineMs } from './lifecycle.ts';
 export { createLogger, type Logger } from './log.ts';
 export { connectMessaging, type Messaging, type ServeOptions, type Serving } from './messaging.ts';
-export { createRedis, type RedisPatience } from './redis.ts';
+export {
+  type Counter,
+  createMetrics,
+  type Gauge,
+  type Histogram,
+  type LabelSet,
+  type LabelsOf,
+  type MetricFacts,
+  type Metrics,
+  OTHER_VALUE,
+} from './metrics.ts';
+export { type Operations, type OperationsOptions, serveOperations } from './operations.ts';
+export { createRedis, pingRedis, type RedisPatience } from './redis.ts';

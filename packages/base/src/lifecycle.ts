@@ -10,8 +10,18 @@ import type { Logger } from './log.ts';
 
 /** A process that cannot end its work in this time is ended anyway. */
 export const SHUTDOWN_DEADLINE_MS = 25_000;
+/** What an end takes beyond the time that work under way is given (MANYHANDS_DRAIN_MS): snapshots, last answers, connections. */
+const AFTER_DRAIN_MS = 15_000;
+
+/** The deadline of a process that gives its work `drainMs` to finish. */
+export function shutdownDeadlineMs(drainMs: number): number {
+  return drainMs + AFTER_DRAIN_MS;
+}
+
+export type LifePhase = 'starting' | 'ready' | 'ending';
 
 export interface Lifecycle {
+  readonly phase: LifePhase;
   /** Registers work to be done at the end; run last-registered first. */
   onShutdown(name: string, close: () => Promise<void> | void): void;
   ready(facts: Record<string, unknown>): void;
@@ -19,16 +29,18 @@ export interface Lifecycle {
   shutdown(reason: string, exitCode?: number): Promise<void>;
 }
 
-export function createLifecycle(log: Logger, env: Record<string, string | undefined>): Lifecycle {
+export function createLifecycle(log: Logger, env: Record<string, string | undefined>, deadlineMs = SHUTDOWN_DEADLINE_MS): Lifecycle {
   const closers: { name: string; close: () => Promise<void> | void }[] = [];
   let ending: Promise<void> | null = null;
+  let phase: LifePhase = 'starting';
 
   async function end(reason: string, exitCode: number): Promise<void> {
+    phase = 'ending';
     log.info({ reason }, 'shutting down');
     const deadline = setTimeout(() => {
       log.error('shutdown deadline passed');
       process.exit(1);
-    }, SHUTDOWN_DEADLINE_MS);
+    }, deadlineMs);
     deadline.unref();
     for (const { name, close } of closers.reverse()) {
       try {
@@ -41,8 +53,12 @@ export function createLifecycle(log: Logger, env: Record<string, string | undefi
   }
 
   const lifecycle: Lifecycle = {
+    get phase() {
+      return phase;
+    },
     onShutdown: (name, close) => void closers.push({ name, close }),
     ready(facts) {
+      if (phase === 'starting') phase = 'ready';
       log.info(facts, 'ready');
       if (env['MANYHANDS_READY_FD']) {
         try {

@@ -22,7 +22,7 @@ export interface Messaging {
   /** Serves a subject (wildcards allowed); the answer of `handle` is the reply. A throw answers nothing: the caller times out and repeats. */
   serve(subject: string, handle: (body: unknown, subject: string) => Promise<unknown>, options?: ServeOptions): Serving;
   publish(subject: string, body: unknown): void;
-  /** Milliseconds of one ping to the server. */
+  /** Milliseconds of one ping to the server. Rejects at once with AppError `unavailable` while there is no connection. */
   ping(): Promise<number>;
   readonly connected: boolean;
   readonly maxPayloadBytes: number;
@@ -108,6 +108,7 @@ export async function connectMessaging(url: string, log: Logger, name: string): 
     },
     publish: (subject, body) => connection.publish(subject, codec.encode(JSON.stringify(body))),
     async ping() {
+      if (!connected || connection.isClosed()) throw new AppError('unavailable', 'not connected');
       const start = performance.now();
       await connection.flush();
       return performance.now() - start;

@@ -3,6 +3,7 @@
  * (workers, readers). Blocking reads take a connection of their own.
  */
 import { Redis } from 'ioredis';
+import { AppError } from './errors.ts';
 import type { Logger } from './log.ts';
 
 export type RedisPatience = 'finite' | 'patient';
@@ -30,6 +31,12 @@ export function createRedis(url: string, patience: RedisPatience, log: Logger, n
     down = false;
   });
   return redis;
+}
+
+/** Whether the server answers now. A connection that is away is not waited for, so that repeated asking queues nothing. */
+export async function pingRedis(redis: Redis): Promise<void> {
+  if (redis.status !== 'ready') throw new AppError('unavailable', 'not connected');
+  await redis.ping();
 }
 
 export type { Redis } from 'ioredis';

@@ -7,6 +7,7 @@ import { readdir } from 'node:fs/promises';
 import { type Clock, ensureError, type Logger } from '@manyhands/base';
 import { type EgressPolicy, isId } from '@manyhands/contract';
 import type { Connector } from './connector.ts';
+import type { EgressMetrics } from './metrics.ts';
 import { openSandboxDirectory, type SandboxDirectory } from './sandbox-directory.ts';
 import { createSandboxProxy, type ProxyLimits, type SandboxProxy } from './sandbox-proxy.ts';
 
@@ -32,11 +33,13 @@ export interface EgressSocketsDeps {
   connector: Connector;
   log: Logger;
   clock: Clock;
+  metrics: EgressMetrics;
   limits?: ProxyLimits;
 }
 
-export function createEgressSockets({ sandboxesPath, connector, log, clock, limits }: EgressSocketsDeps): EgressSockets {
+export function createEgressSockets({ sandboxesPath, connector, log, clock, metrics, limits }: EgressSocketsDeps): EgressSockets {
   const openSandboxes = new Map<string, OpenSandbox>();
+  metrics.watchSandboxes(() => openSandboxes.size);
   /** What is being done to a sandbox: one thing at a time each. */
   const turns = new Map<string, Promise<unknown>>();
 
@@ -83,7 +86,7 @@ export function createEgressSockets({ sandboxesPath, connector, log, clock, limi
         return false;
       }
       const entry = { policy, directory } as OpenSandbox;
-      entry.proxy = createSandboxProxy({ policy: () => entry.policy, connector, log, ...(limits ? { limits } : {}) });
+      entry.proxy = createSandboxProxy({ policy: () => entry.policy, connector, log, metrics, ...(limits ? { limits } : {}) });
       await directory.listen(entry.proxy.server);
       openSandboxes.set(sandboxId, entry);
       log.info({ op: 'egress.open', sandboxId, sessionId: policy.session_id, durationMs: clock.now() - startedAt }, 'egress opened');

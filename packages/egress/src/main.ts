@@ -1,9 +1,20 @@
 /** The egress process: one per sandbox host, any number besides for `web_fetch`. */
 import path from 'node:path';
-import { commonEnv, connectMessaging, createLifecycle, createLogger, loadEnv, runMain, systemClock } from '@manyhands/base';
+import {
+  commonEnv,
+  connectMessaging,
+  createLifecycle,
+  createLogger,
+  createMetrics,
+  loadEnv,
+  runMain,
+  serveOperations,
+  systemClock,
+} from '@manyhands/base';
 import { z } from 'zod';
 import { createConnector } from './connector.ts';
 import { createEgressSockets } from './egress-sockets.ts';
+import { createEgressMetrics } from './metrics.ts';
 import { createPageFetch } from './page-fetch.ts';
 import { createReachPolicy } from './reach-policy.ts';
 import { serveEgress } from './serve-egress.ts';
@@ -16,6 +27,7 @@ runMain(async () => {
       NATS_URL: commonEnv.NATS_URL,
       MANYHANDS_DATA: commonEnv.MANYHANDS_DATA,
       MANYHANDS_LOG_LEVEL: commonEnv.MANYHANDS_LOG_LEVEL,
+      MANYHANDS_OPS_LISTEN: commonEnv.MANYHANDS_OPS_LISTEN,
       /** Names the sandbox host; its pool uses the same. A part of NATS subjects. */
       MANYHANDS_HOST_ID: z
         .string()
@@ -32,9 +44,12 @@ runMain(async () => {
     .filter((range) => range !== '');
   const connector = createConnector({ policy: createReachPolicy({ extraDeny }) });
   const lifecycle = createLifecycle(log, process.env);
+  const registry = createMetrics('egress');
+  const metrics = createEgressMetrics(registry);
+  const operations = await serveOperations({ listen: env.MANYHANDS_OPS_LISTEN, metrics: registry, lifecycle, log });
 
   const sandboxesPath = path.join(env.MANYHANDS_DATA, 'sandboxes');
-  const sockets = createEgressSockets({ sandboxesPath, connector, log, clock: systemClock });
+  const sockets = createEgressSockets({ sandboxesPath, connector, log, clock: systemClock, metrics });
   lifecycle.onShutdown('sockets', () => sockets.closeAll());
   // Before anything is asked: sandboxes that were there before must not wait for NATS.
   const opened = await sockets.openAll();
@@ -46,8 +61,9 @@ runMain(async () => {
 
   const messaging = await connectMessaging(env.NATS_URL, log, 'egress');
   lifecycle.onShutdown('nats', () => messaging.close());
-  const pages = createPageFetch({ connector, log, clock: systemClock, maxReplyBytes: messaging.maxPayloadBytes });
+  operations.check('nats', () => messaging.ping());
+  const pages = createPageFetch({ connector, log, clock: systemClock, metrics, maxReplyBytes: messaging.maxPayloadBytes });
   const serving = serveEgress({ messaging, hostId: env.MANYHANDS_HOST_ID, sockets, pages, log });
   lifecycle.onShutdown('serving', () => serving.stop());
-  lifecycle.ready({ hostId: env.MANYHANDS_HOST_ID, sandboxes: opened });
+  lifecycle.ready({ hostId: env.MANYHANDS_HOST_ID, sandboxes: opened, ops_port: operations.port });
 });

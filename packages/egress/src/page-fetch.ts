@@ -10,6 +10,7 @@ import type { FetchReply, FetchRequest } from '@manyhands/contract';
 import { Agent, type Dispatcher, request as send } from 'undici';
 import { decodeText, isHtmlType, isTextType, mediaType, readBody } from './body-text.ts';
 import { type Connector, ReachError } from './connector.ts';
+import type { EgressMetrics } from './metrics.ts';
 import { pageText } from './page-text.ts';
 import { type Target, urlTarget } from './target.ts';
 
@@ -37,12 +38,14 @@ export interface PageFetchDeps {
   connector: Connector;
   log: Logger;
   clock: Clock;
+  metrics: EgressMetrics;
   /** Size in bytes that the JSON of a reply must not exceed. */
   maxReplyBytes: number;
   timeoutMs?: number;
 }
 
-export function createPageFetch({ connector, log, clock, maxReplyBytes, timeoutMs = TOTAL_TIMEOUT_MS }: PageFetchDeps): PageFetch {
+export function createPageFetch(deps: PageFetchDeps): PageFetch {
+  const { connector, log, clock, metrics, maxReplyBytes, timeoutMs = TOTAL_TIMEOUT_MS } = deps;
   let underWay = 0;
 
   async function run(request: FetchRequest, signal: AbortSignal): Promise<{ reply: FetchReply; host: string | null }> {
@@ -133,6 +136,7 @@ export function createPageFetch({ connector, log, clock, maxReplyBytes, timeoutM
         clearTimeout(timer);
         underWay -= 1;
       }
+      metrics.fetch.observe((clock.now() - startedAt) / 1000, { outcome: reply.ok ? 'ok' : reply.code });
       const outcome = reply.ok ? { status: reply.status } : { code: reply.code };
       log.info(
         { op: 'egress.fetch', sessionId: request.session_id, host, ok: reply.ok, ...outcome, durationMs: clock.now() - startedAt },

@@ -12,6 +12,7 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from '@manyhands/base';
 import type { EgressPolicy } from '@manyhands/contract';
 import { type Connector, ReachError } from './connector.ts';
+import type { Decision, EgressMetrics, ProxyKind } from './metrics.ts';
 import { NO_SETTING, type Refused, refusedByNetworking } from './networking-rules.ts';
 import { authorityTarget, type Target, targetText, urlTarget } from './target.ts';
 
@@ -61,9 +62,10 @@ export function createSandboxProxy(options: {
   policy: () => EgressPolicy;
   connector: Connector;
   log: Logger;
+  metrics: EgressMetrics;
   limits?: ProxyLimits;
 }): SandboxProxy {
-  const { policy, connector, log, limits = PROXY_LIMITS } = options;
+  const { policy, connector, log, metrics, limits = PROXY_LIMITS } = options;
   /** Both ends of everything under way. */
   const sockets = new Set<Duplex>();
 
@@ -74,7 +76,8 @@ export function createSandboxProxy(options: {
     return socket;
   }
 
-  function note(target: Target | null, kind: 'connect' | 'request', verdict: string, reason?: string): void {
+  function note(target: Target | null, kind: ProxyKind, verdict: Decision, reason?: string): void {
+    metrics.decided(kind, verdict);
     const { sandbox_id: sandboxId, session_id: sessionId } = policy();
     log.info(
       {
@@ -92,7 +95,7 @@ export function createSandboxProxy(options: {
   }
 
   /** The upstream connection, or what to answer instead. */
-  async function reach(target: Target | null, kind: 'connect' | 'request', signal: AbortSignal): Promise<Socket | Verdict> {
+  async function reach(target: Target | null, kind: ProxyKind, signal: AbortSignal): Promise<Socket | Verdict> {
     if (!target) {
       note(target, kind, 'invalid');
       return invalid('It takes absolute http:// URLs, and CONNECT host:port for everything else.');
@@ -104,6 +107,7 @@ export function createSandboxProxy(options: {
     }
     try {
       const upstream = keep(await connector.connect(target, signal));
+      metrics.watchUpstream(upstream);
       note(target, kind, 'allowed');
       return upstream;
     } catch (error) {
@@ -193,9 +197,10 @@ export function createSandboxProxy(options: {
   server.maxConnections = limits.maxConnections;
   server.setTimeout(limits.idleTimeoutMs);
   server.on('connection', keep);
-  server.on('drop', () =>
-    log.warn({ op: 'egress', sandboxId: policy().sandbox_id, sessionId: policy().session_id }, 'too many connections'),
-  );
+  server.on('drop', () => {
+    metrics.dropped();
+    log.warn({ op: 'egress', sandboxId: policy().sandbox_id, sessionId: policy().session_id }, 'too many connections');
+  });
   // Whatever one sandbox sends, the process that serves all of them goes on.
   const broken = (socket: Duplex) => (error: unknown) => {
     log.warn({ op: 'egress', err: error, sandboxId: policy().sandbox_id }, 'request failed');

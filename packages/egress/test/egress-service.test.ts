@@ -7,7 +7,7 @@ import { EGRESS_FETCH_SUBJECT, type EgressPolicy, EgressReply, egressSubject, Fe
 import { silentLogger, spawnService, startTestNats, temporaryDirectory, until } from '@manyhands/test-kit';
 import { describe, expect, test } from 'vitest';
 import { createEgressSockets, type EgressSockets } from '../src/index.ts';
-import { get, raw, startUpstream, testConnector } from './surroundings.ts';
+import { get, raw, startUpstream, testConnector, testMetrics } from './surroundings.ts';
 
 const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
 const UNRESTRICTED: Networking = { type: 'unrestricted' };
@@ -46,7 +46,13 @@ describe('sockets', () => {
     await using data = await temporaryDirectory('egress');
     const sandboxesPath = path.join(data.path, deep, 'sandboxes');
     await mkdir(sandboxesPath, { recursive: true });
-    const sockets = createEgressSockets({ sandboxesPath, connector: testConnector(ports), log: silentLogger, clock: systemClock });
+    const sockets = createEgressSockets({
+      sandboxesPath,
+      connector: testConnector(ports),
+      log: silentLogger,
+      clock: systemClock,
+      metrics: testMetrics(),
+    });
     try {
       await work(sockets, sandboxesPath);
     } finally {

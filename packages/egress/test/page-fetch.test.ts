@@ -7,7 +7,7 @@ import { silentLogger } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Connector, createConnector, createPageFetch, createReachPolicy } from '../src/index.ts';
 import { pageText } from '../src/page-text.ts';
-import { startUpstream, testConnector, testResolve, type Upstream } from './surroundings.ts';
+import { startUpstream, testConnector, testMetrics, testResolve, type Upstream } from './surroundings.ts';
 
 let upstream: Upstream;
 const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void> = {};
@@ -24,7 +24,14 @@ function fetchWith(
   max_bytes = 100_000,
   options: { timeoutMs?: number; maxReplyBytes?: number } = {},
 ): Promise<FetchReply> {
-  const pages = createPageFetch({ connector, log: silentLogger, clock: systemClock, maxReplyBytes: 1024 * 1024, ...options });
+  const pages = createPageFetch({
+    connector,
+    log: silentLogger,
+    clock: systemClock,
+    metrics: testMetrics(),
+    maxReplyBytes: 1024 * 1024,
+    ...options,
+  });
   return pages.fetch({ session_id: 'sesn_one', url, max_bytes });
 }
 const page = (path: string, max_bytes?: number, options?: { timeoutMs?: number; maxReplyBytes?: number }) =>

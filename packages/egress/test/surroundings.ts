@@ -1,11 +1,13 @@
 /** What egress tests share: a policy that admits this machine's test servers, upstream servers, a raw client. */
 import { createServer, type RequestListener } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
+import { createMetrics } from '@manyhands/base';
 import type { EgressPolicy, Networking } from '@manyhands/contract';
 import { silentLogger } from '@manyhands/test-kit';
 import {
   type Connector,
   createConnector,
+  createEgressMetrics,
   createReachPolicy,
   createSandboxProxy,
   PROXY_LIMITS,
@@ -56,6 +58,8 @@ export const testResolve: Resolve = async (name) => {
   return name.endsWith('.test') ? ['127.0.0.1'] : [];
 };
 
+export const testMetrics = () => createEgressMetrics(createMetrics('egress'));
+
 /** Admits 127.0.0.1 and the given ports besides the web's; everything else as in production. */
 export function testConnector(ports: readonly number[], resolve: Resolve = testResolve): Connector {
   const real = createReachPolicy();
@@ -78,13 +82,20 @@ export async function startProxy(
   connector: Connector,
   networking: Networking = UNRESTRICTED,
   limits: Partial<ProxyLimits> = {},
+  metrics = testMetrics(),
 ): Promise<TestProxy> {
   const lines: Record<string, unknown>[] = [];
   const log = Object.assign(Object.create(silentLogger) as typeof silentLogger, {
     info: (line: Record<string, unknown>) => void lines.push(line),
   });
   const policy: EgressPolicy = { sandbox_id: 'sbx_one', session_id: 'sesn_one', networking };
-  const proxy = createSandboxProxy({ policy: () => policy, connector, log, limits: { ...PROXY_LIMITS, ...limits } });
+  const proxy = createSandboxProxy({
+    policy: () => policy,
+    connector,
+    log,
+    metrics,
+    limits: { ...PROXY_LIMITS, ...limits },
+  });
   await new Promise<void>((resolve) => proxy.server.listen(0, '127.0.0.1', resolve));
   return { port: (proxy.server.address() as AddressInfo).port, lines, [Symbol.asyncDispose]: () => proxy.close() };
 }

@@ -1,4 +1,5 @@
 /** The BullMQ queues: wake-ups and hints. */
+export { watchQueues } from './queue-metrics.ts';
 export {
   type ConsumeOptions,
   consumeTurns,

@@ -86,7 +86,8 @@ export interface ConsumeOptions {
   workerId: string;
   onTurn(job: TurnJob, report: TurnReport): Promise<void>;
   onHint(job: HintJob): Promise<void>;
-  onRelease(job: ReleaseJob): Promise<void>;
+  /** `lastTry`: a throw now is the end of it. */
+  onRelease(job: ReleaseJob, lastTry: boolean): Promise<void>;
 }
 
 /** Starts taking jobs. A processor that throws fails its job; the dirty mark brings the session back. */
@@ -108,7 +109,10 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
   );
   const sandboxes = new Worker(
     SANDBOX_QUEUE,
-    async (job: Job) => (job.name === 'release' ? options.onRelease(ReleaseJob.parse(job.data)) : options.onHint(HintJob.parse(job.data))),
+    async (job: Job) =>
+      job.name === 'release'
+        ? options.onRelease(ReleaseJob.parse(job.data), job.attemptsMade + 1 >= (job.opts.attempts ?? 1))
+        : options.onHint(HintJob.parse(job.data)),
     {
       ...common,
       connection: connections[1]!,
