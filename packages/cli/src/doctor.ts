@@ -5,10 +5,13 @@ import { diagnose, type Finding } from '@manyhands/infra';
 import type { Surroundings } from './surroundings.ts';
 
 /** Answers the exit code: 1 when something needed is missing. */
-export async function doctor(dataDir: string, { cwd, stdout }: Pick<Surroundings, 'cwd' | 'stdout'>): Promise<number> {
+export async function doctor(
+  dataDir: string,
+  { cwd, environment, stdout }: Pick<Surroundings, 'cwd' | 'environment' | 'stdout'>,
+): Promise<number> {
   let place = resolve(cwd, dataDir);
   while (!existsSync(place)) place = dirname(place);
-  const findings: Finding[] = await diagnose({ dataDir: place });
+  const findings: Finding[] = await diagnose({ dataDir: place, environment });
   const width = Math.max(...findings.map(({ name }) => name.length));
   for (const { name, ok, optional, found, remedy } of findings) {
     const mark = ok ? 'ok     ' : optional ? 'absent ' : 'MISSING';

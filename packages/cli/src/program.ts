@@ -45,9 +45,10 @@ function build(surroundings: Surroundings, setExitCode: (code: number) => void):
     .option('--data <dir>', 'where everything is kept', '.manyhands')
     .option('--gateways <n>', 'gateway processes', '1')
     .option('--workers <n>', 'harness processes', '2')
-    .option('--sandbox <driver>', 'bubblewrap or docker (docker: not supported yet)', 'bubblewrap')
-    .option('--rate-limits <which>', 'off or hosted (hosted: not supported yet)', 'off')
+    .option('--sandbox <kind>', 'docker, bubblewrap, or auto: docker where an engine can be used; docker as root brings its own', 'auto')
+    .option('--rate-limits <which>', 'off, or hosted: 300 requests a minute that change something, 1,200 that read', 'off')
     .option('--fsync <when>', 'when Redis syncs its log: always, or everysec, which may lose 2 s on a stalled disk', 'always')
+    .option('--metrics-port <n>', 'metrics and health checks of each process, on ports of this machine from <n> on (default: none)')
     .option('--ready-file <path>', 'write URL, API key and pids as JSON once a tool call would succeed')
     .addOption(
       new Option('--log-level <level>', `of the processes' logs: ${LOG_LEVELS.join(', ')}`).default(

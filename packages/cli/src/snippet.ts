@@ -45,7 +45,7 @@ for await (const event of stream) {
   } else if (event.type === 'agent.tool_use') {
     console.log(\`[\${event.name}] \${JSON.stringify(event.input).slice(0, 200)}\`);
   } else if (event.type === 'agent.tool_result') {
-    console.log(\`  -> \${JSON.stringify(event.content.map((block) => block.text).join('').slice(0, 200))}\`);
+    console.log(\`  -> \${JSON.stringify(event.content.map((block) => block.text ?? \`[\${block.type}]\`).join('').slice(0, 200))}\`);
   } else if (event.type === 'session.error') {
     console.error(event.error.message);
   } else if (event.type === 'session.status_idle' && event.stop_reason.type !== 'requires_action') {

@@ -42,11 +42,13 @@ test.each([
   [['up', '--port', '1e3'], '--port: give a whole number'],
   [['up', '--workers', '0'], '--workers: give a whole number from 1 to 64, not "0".'],
   [['up', '--gateways', 'two'], '--gateways: give a whole number'],
-  [['up', '--sandbox', 'docker'], '--sandbox: docker is not supported yet. Use --sandbox bubblewrap.'],
-  [['up', '--sandbox', 'vm'], '--sandbox: give one of bubblewrap, docker, not "vm".'],
-  [['up', '--rate-limits', 'hosted'], '--rate-limits: hosted is not supported yet. Use --rate-limits off.'],
+  [['up', '--sandbox', 'vm'], '--sandbox: give one of auto, docker, bubblewrap, not "vm".'],
+  [['up', '--rate-limits', 'on'], '--rate-limits: give one of off, hosted, not "on".'],
   [['up', '--fsync', 'never'], '--fsync: give one of always, everysec, not "never".'],
   [['up', '--log-level', 'loud'], '--log-level: give one of trace, debug, info, warn, error, silent, not "loud".'],
+  [['up', '--metrics-port', '0'], '--metrics-port: give a whole number from 1 to 65535, not "0".'],
+  [['up', '--metrics-port', '65533'], '--metrics-port: 5 ports are needed from 65533 on, and 65535 is the last one. Give a lower one.'],
+  [['up', '--metrics-port', '8398'], '--metrics-port: ports 8398 to 8402 are needed, and 8400 is the port of the API. Give another one.'],
   [['up', '--data', ''], '--data: give a directory.'],
   [['up', '--ready-file', '/proc/nowhere/ready.json'], '--ready-file: /proc/nowhere/ready.json cannot be written'],
   [['up', '--host', '192.0.2.1', '--port', '0'], '--host: 192.0.2.1 is not an address of this machine.'],
@@ -99,6 +101,11 @@ test('a server that cannot be reached is told in words, with exit code 1', async
   const { code, err } = await run(['keys', 'list', '--url', 'http://127.0.0.1:65000', '--api-key', 'some-key']);
   expect(err).toContain('The server cannot be reached: connect ECONNREFUSED 127.0.0.1:65000.');
   expect(code).toBe(1);
+});
+
+test('doctor asks the engine that the user names', async () => {
+  const { out } = await run(['doctor'], { DOCKER_HOST: 'ssh://me@far' });
+  expect(out).toMatch(/^absent +Docker engine +DOCKER_HOST: an engine behind ssh is not supported/m);
 });
 
 test('doctor names what is there and says whether something is missing', async () => {

@@ -1,6 +1,9 @@
 /** Each process gets only the environment it needs (DESIGN 7). */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { temporaryDirectory } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { childEnvironment, narrowEnvironment, type ServiceKind } from '../src/up/child-environment.ts';
+import { childEnvironment, engineEnvironment, narrowEnvironment, type ServiceKind } from '../src/up/child-environment.ts';
 
 const KINDS: ServiceKind[] = ['gateway', 'harness', 'sandbox-pool', 'egress', 'model-double'];
 const EVERYTHING = {
@@ -26,6 +29,18 @@ test('the model key reaches the harness and nobody else', () => {
   for (const secret of ['secret-anthropic', 'secret-model', '/secret-model-file']) expect(holders(secret)).toEqual(['harness']);
 });
 
+test('keys that model routes name reach the harness and nobody else, from the text and from a file', async () => {
+  const routes = JSON.stringify({ upstreams: { a: { api_key_env: 'KEY_A' }, b: {}, c: { api_key_env: 7 } } });
+  await using directory = await temporaryDirectory('routes');
+  const file = path.join(directory.path, 'routes.json');
+  writeFileSync(file, routes);
+  for (const given of [{ MANYHANDS_MODEL_ROUTES: routes }, { MANYHANDS_MODEL_ROUTES_FILE: file }, { MANYHANDS_MODEL_ROUTES: '{' }]) {
+    const known = KINDS.filter((kind) => childEnvironment(kind, { ...given, KEY_A: 'secret-a', KEY_B: 'secret-b' }, {})['KEY_A']);
+    expect(known).toEqual('MANYHANDS_MODEL_ROUTES' in given && given.MANYHANDS_MODEL_ROUTES === '{' ? [] : ['harness']);
+    expect(childEnvironment('harness', { ...given, KEY_B: 'secret-b' }, {})).not.toHaveProperty('KEY_B');
+  }
+});
+
 test('addresses and API keys reach nobody by inheritance, only by being given', () => {
   for (const secret of ['secret-api', 'secret-redis', 'secret-nats', 'secret-aws']) expect(holders(secret)).toEqual([]);
   expect(childEnvironment('gateway', EVERYTHING, { MANYHANDS_API_KEY: 'given' })['MANYHANDS_API_KEY']).toBe('given');
@@ -34,6 +49,23 @@ test('addresses and API keys reach nobody by inheritance, only by being given', 
 test('settings reach the process that reads them', () => {
   expect(childEnvironment('sandbox-pool', EVERYTHING, {})['MANYHANDS_POOL_WARM']).toBe('4');
   expect(childEnvironment('egress', EVERYTHING, {})['MANYHANDS_EGRESS_EXTRA_DENY']).toBe('10.0.0.0/8');
+});
+
+test('how to speak to the Docker engine reaches the pool and the program that makes its image; the address is only given', () => {
+  const user = {
+    DOCKER_HOST: 'tcp://engine:2376',
+    DOCKER_TLS_VERIFY: '1',
+    DOCKER_CERT_PATH: '/certificates',
+    MANYHANDS_SANDBOX_RUNTIME: 'runsc',
+  };
+  for (const kind of KINDS) {
+    const { DOCKER_HOST: host, DOCKER_CERT_PATH: path, MANYHANDS_SANDBOX_RUNTIME: runtime } = childEnvironment(kind, user, {});
+    expect({ kind, host, path, runtime }).toEqual({
+      kind,
+      ...(kind === 'sandbox-pool' ? { path: '/certificates', runtime: 'runsc' } : {}),
+    });
+  }
+  expect(engineEnvironment(user)).toEqual({ DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: '/certificates' });
 });
 
 test('the model double gets its surroundings and nothing of the user', () => {

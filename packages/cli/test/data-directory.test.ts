@@ -119,6 +119,28 @@ test('leftovers that still are who was recorded are ended, killed if need be, an
   expect((await stubbornExit)[1]).toBe('SIGKILL');
 });
 
+test('a leftover engine is ended after everything that may need it for its own end', async () => {
+  await using directory = await temporaryDirectory('leftovers');
+  const file = join(directory.path, 'processes.json');
+  const engine = await sleeper();
+  let engineRan: boolean | null = null;
+  const pool = spawn('bash', ['-c', 'trap "sleep 0.3; exit 0" TERM; echo ready; while :; do sleep 0.05; done'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const poolExit = once(pool, 'exit').then(() => {
+    engineRan = engine.child.exitCode === null && engine.child.signalCode === null;
+  });
+  await once(pool.stdout, 'data');
+  recordProcesses(file, [
+    { name: 'docker-1', ...engine.identity },
+    { name: 'sandbox-pool-1', ...identify(pool.pid!)! },
+  ]);
+  await endLeftovers(file, () => {});
+  await poolExit;
+  expect(engineRan).toBe(true);
+  expect((await engine.exited)[1]).toBe('SIGTERM');
+});
+
 test('a process that only has the pid of a leftover is left alone', async () => {
   await using directory = await temporaryDirectory('leftovers');
   const file = join(directory.path, 'processes.json');

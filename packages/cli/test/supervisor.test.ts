@@ -118,6 +118,16 @@ test('a child that does not end in time is killed', async () => {
   expect(fix.said.at(-1)).toBe('harness-1 did not stop in time and is killed');
 });
 
+test('at once means: what the sandbox pool needs for its end ends after it', async () => {
+  await using fix = await fixture();
+  await fix.supervisor.start({ ...fix.worker('docker-1'), neededAtEnd: true }, 4);
+  await fix.supervisor.start(fix.worker('sandbox-pool-1', '', 'pipe'), 2);
+  fix.supervisor.kill();
+  await fix.supervisor.stop();
+  expect(fix.supervisor.processes()).toEqual([]);
+  expect(fix.journal().slice(-2)).toEqual(['end sandbox-pool-1', 'end docker-1']);
+});
+
 test('at once means: everything is killed but the sandbox pool, which takes its sandboxes along', async () => {
   await using fix = await fixture();
   await fix.supervisor.start(fix.worker('harness-1', 'stubborn'), 1);

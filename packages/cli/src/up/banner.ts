@@ -10,6 +10,8 @@ export interface BannerFacts {
   /** Model id that the snippet names. */
   model: string;
   usesDouble: boolean;
+  /** Where metrics are; null for nowhere. */
+  metrics: string | null;
   cwd: string;
 }
 
@@ -17,7 +19,7 @@ export interface BannerFacts {
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const DEFAULT_DATA = '.manyhands';
 
-export function banner({ url, apiKey, dataDir, model, usesDouble, cwd }: BannerFacts): string {
+export function banner({ url, apiKey, dataDir, model, usesDouble, metrics, cwd }: BannerFacts): string {
   const place = relative(cwd, ROOT) || 'this directory';
   const command = join(relative(cwd, ROOT), 'packages/cli/dist/main.js');
   const data = dataDir === join(cwd, DEFAULT_DATA) ? '' : ` --data ${dataDir}`;
@@ -35,6 +37,7 @@ export function banner({ url, apiKey, dataDir, model, usesDouble, cwd }: BannerF
     `  API key  ${apiKey}`,
     `  Queues   ${url}/admin/queues   (password: the API key)`,
     `  Logs     ${dataDir}/logs`,
+    ...(metrics === null ? [] : [`  Metrics  ${metrics}`]),
     ...(usesDouble ? double : []),
     '',
     `Try it: save this as hello.mjs in ${place}, then run: node ${join(relative(cwd, ROOT), 'hello.mjs')}`,

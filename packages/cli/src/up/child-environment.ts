@@ -2,6 +2,7 @@
  * What each process is told (DESIGN 7): nothing is inherited but these names. The model key reaches the harness only, the API key the
  * gateway only, the Redis password those two only. Every name may also come as NAME_FILE.
  */
+import { readFileSync } from 'node:fs';
 
 /** What any Node process needs from its surroundings. */
 const SURROUNDINGS = [
@@ -29,11 +30,15 @@ export type ServiceKind = 'gateway' | 'harness' | 'sandbox-pool' | 'egress' | 'm
 
 /** Settings of the user that a kind of process reads. */
 const SETTINGS: Readonly<Record<ServiceKind, readonly string[]>> = {
-  gateway: ['MANYHANDS_MODELS', 'MANYHANDS_ADMIN_WRITABLE'],
+  gateway: ['MANYHANDS_MODELS', 'MANYHANDS_ADMIN_WRITABLE', 'MANYHANDS_PRICES'],
   harness: [
     'MANYHANDS_MODEL_BASE_URL',
     'MANYHANDS_MODEL_API_KEY',
     'ANTHROPIC_API_KEY',
+    'MANYHANDS_MODEL_ROUTES',
+    'MANYHANDS_PRICES',
+    'MANYHANDS_CONTEXT_WINDOW',
+    'MANYHANDS_TOOL_ROUNDS',
     'MANYHANDS_MODEL_MAX_TOKENS',
     'MANYHANDS_MODEL_ATTEMPTS',
     'MANYHANDS_MODEL_RETRY_BASE_MS',
@@ -49,12 +54,15 @@ const SETTINGS: Readonly<Record<ServiceKind, readonly string[]>> = {
     'MANYHANDS_SANDBOX_IDLE_MS',
     'MANYHANDS_SANDBOX_MEMORY_MB',
     'MANYHANDS_SANDBOX_PIDS',
+    'MANYHANDS_SANDBOX_RUNTIME',
     'MANYHANDS_EGRESS',
   ],
   egress: ['MANYHANDS_HOST_ID', 'MANYHANDS_EGRESS_EXTRA_DENY'],
   'model-double': [],
 };
 const REACHES_OUT: ReadonlySet<ServiceKind> = new Set(['harness']);
+/** How to speak to the engine whose address is given. */
+const ENGINE = ['DOCKER_TLS_VERIFY', 'DOCKER_CERT_PATH'] as const;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -76,10 +84,29 @@ export function childEnvironment(kind: ServiceKind, from: Environment, own: Read
     ...pick(from, SURROUNDINGS),
     ...pick(from, REACHES_OUT.has(kind) ? PROXY : []),
     ...pick(from, settings),
+    ...pick(from, kind === 'sandbox-pool' ? ENGINE : []),
+    ...pick(from, kind === 'harness' ? modelKeyNames(from) : []),
     MANYHANDS_WATCH_PARENT: '1',
     MANYHANDS_READY_FD: '3',
     ...own,
   };
+}
+
+/** Variables that hold keys of model upstreams, as the routes name them. What is wrong with routes is told by the process that uses them. */
+function modelKeyNames(from: Environment): string[] {
+  const file = from['MANYHANDS_MODEL_ROUTES_FILE'];
+  try {
+    const text = file ? readFileSync(file, 'utf8') : (from['MANYHANDS_MODEL_ROUTES'] ?? '{}');
+    const { upstreams } = JSON.parse(text) as { upstreams?: Record<string, { api_key_env?: unknown }> };
+    return Object.values(upstreams ?? {}).flatMap(({ api_key_env: name }) => (typeof name === 'string' ? [name] : []));
+  } catch {
+    return [];
+  }
+}
+
+/** For the program that makes the base image: what it needs besides the engine's address. */
+export function engineEnvironment(from: Environment): Record<string, string> {
+  return pick(from, ENGINE);
 }
 
 function pick(from: Environment, names: readonly string[]): Record<string, string> {

@@ -8,6 +8,7 @@
  *   run/processes.json   what was started, for the next start after a crash
  *   logs/<name>.log      one per process
  *   redis/ nats/ blobs/ sandboxes/   data of those
+ *   engine/              images and containers of a Docker engine of our own, if there is one
  */
 import { randomInt } from 'node:crypto';
 import { accessSync, chmodSync, constants } from 'node:fs';
@@ -23,6 +24,7 @@ export interface DataDirectory {
   readonly logs: string;
   readonly redis: string;
   readonly nats: string;
+  readonly engine: string;
 }
 
 export interface Secrets {
@@ -47,6 +49,7 @@ export function openDataDirectory(path: string): DataDirectory {
     logs: join(path, 'logs'),
     redis: join(path, 'redis'),
     nats: join(path, 'nats'),
+    engine: join(path, 'engine'),
   };
   try {
     makeDirectories(path, 0o700);

@@ -25,6 +25,8 @@ export interface Recipe {
   readonly name: string;
   /** It must end by itself, because it takes along what nobody else knows of: the pool its sandboxes. Killed only when its time is over. */
   readonly endsOthers?: boolean;
+  /** Such a one needs it for that: even when everything ends at once, it ends in its turn. */
+  readonly neededAtEnd?: boolean;
   /** Called again for every restart. A rejection says why it did not come up. */
   launch(): Promise<LaunchedProcess>;
 }

@@ -39,6 +39,14 @@ export function readLeftovers(file: string): RecordedProcess[] {
 /** Ends what the record names and waits until it is gone. Throws when something cannot be ended. */
 export async function endLeftovers(file: string, log: (line: string) => void, graceMs = GRACE_MS): Promise<void> {
   const leftovers = readLeftovers(file);
+  const isEngine = ({ name }: RecordedProcess) => /^(docker|containerd)-/.test(name);
+  const others = leftovers.filter((leftover) => !isEngine(leftover));
+  await endProcesses(others, log, graceMs);
+  // Only now: the pool removes its containers through the engine.
+  await endProcesses(leftovers.filter(isEngine), log, graceMs);
+}
+
+async function endProcesses(leftovers: readonly RecordedProcess[], log: (line: string) => void, graceMs: number): Promise<void> {
   if (leftovers.length === 0) return;
   for (const leftover of leftovers) {
     signalIdentity(leftover, 'SIGTERM');

@@ -13,7 +13,7 @@ export interface ReadyFacts {
   processes: ProcessEntry[];
 }
 
-const KINDS = ['gateway', 'harness', 'sandbox-pool', 'egress', 'redis', 'nats', 'model-double'];
+const KINDS = ['gateway', 'harness', 'sandbox-pool', 'egress', 'redis', 'nats', 'docker', 'containerd', 'model-double'];
 
 export function writeReadyFile(path: string, { url, api_key, console_url, processes }: ReadyFacts): void {
   const kind = ({ name }: ProcessEntry) => KINDS.indexOf(name.replace(/-\d+$/, ''));

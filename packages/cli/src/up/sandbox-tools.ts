@@ -4,7 +4,7 @@ import { PlainError } from '../usage-error.ts';
 
 /** Throws with what to type when sandboxes cannot be had here. Returns variables for the pool. */
 export async function findSandboxTools(log: (line: string) => void): Promise<Record<string, string>> {
-  if (process.platform !== 'linux') throw new PlainError('--sandbox bubblewrap needs Linux; other sandboxes are not supported yet.');
+  if (process.platform !== 'linux') throw new PlainError('--sandbox bubblewrap needs Linux. Use --sandbox docker.');
   const [bubblewrap, ripgrep] = await Promise.all([locate('bubblewrap', { log }), locate('ripgrep', { log })]);
   return { MANYHANDS_BWRAP: bubblewrap.path, MANYHANDS_RG: ripgrep.path, ...libraryPath(bubblewrap, ripgrep) };
 }

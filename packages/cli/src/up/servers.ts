@@ -1,7 +1,7 @@
 /** Redis and NATS of our own, through `infra`: started again on the same port with the same data, so that addresses never change. */
 import { rmSync, symlinkSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { type ServerHandle, startNats, startRedis } from '@manyhands/infra';
+import { type DaemonHandle, type ServerHandle, startNats, startRedis } from '@manyhands/infra';
 import type { DataDirectory, Secrets } from './data-directory.ts';
 import type { LaunchedProcess, Recipe } from './launched-process.ts';
 import { openLog, rotateLog } from './log-file.ts';
@@ -40,12 +40,12 @@ function server(kind: string, data: DataDirectory, dir: string, start: (port: { 
     },
     async launch() {
       handle = await start(handle ? { port: handle.port } : {});
-      return launched(handle);
+      return launchedServer(handle);
     },
   };
 }
 
-function launched(handle: ServerHandle): LaunchedProcess {
+export function launchedServer(handle: DaemonHandle): LaunchedProcess {
   const log = openLog(handle.logFile);
   log.close();
   return {
@@ -60,7 +60,7 @@ function launched(handle: ServerHandle): LaunchedProcess {
 }
 
 /** All logs are found in one place. */
-function linkLog(from: string, to: string): void {
+export function linkLog(from: string, to: string): void {
   rmSync(from, { force: true });
   symlinkSync(relative(join(from, '..'), to), from);
 }

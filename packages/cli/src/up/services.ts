@@ -2,11 +2,22 @@
 import { fileURLToPath } from 'node:url';
 import { childEnvironment, type Environment, type ServiceKind } from './child-environment.ts';
 import type { Recipe } from './launched-process.ts';
+import { metricsPorts } from './metrics-ports.ts';
 import { serviceRecipe } from './service.ts';
 import type { UpOptions } from './up-options.ts';
 
-/** Turn at the end; Redis is the last since everything is written there. */
-export const STAGE = { gateway: 0, harness: 1, 'sandbox-pool': 2, egress: 3, 'model-double': 4, nats: 5, redis: 6 } as const;
+/** Turn at the end; the engine after the pool, which removes its containers; Redis is the last since everything is written there. */
+export const STAGE = {
+  gateway: 0,
+  harness: 1,
+  'sandbox-pool': 2,
+  egress: 3,
+  docker: 4,
+  containerd: 5,
+  'model-double': 6,
+  nats: 7,
+  redis: 8,
+} as const;
 
 const ENTRY: Readonly<Record<ServiceKind, string>> = {
   gateway: 'gateway/dist/main.js',
@@ -15,6 +26,10 @@ const ENTRY: Readonly<Record<ServiceKind, string>> = {
   egress: 'egress/dist/main.js',
   'model-double': 'model/dist/double/main.js',
 };
+/** The program that makes the base image of containers, and ends. */
+export const IMAGE_ENTRY = entryPath('sandbox-pool/dist/image-main.js');
+
+const DRAIN_MS = 2_000;
 
 export interface ServicePlan {
   options: UpOptions;
@@ -25,8 +40,8 @@ export interface ServicePlan {
   natsUrl: string;
   apiKey: string;
   listenFd: number;
-  /** Variables that name the pool's tools. */
-  sandboxTools: Readonly<Record<string, string>>;
+  /** Variables that tell the pool what its sandboxes are made of. */
+  sandbox: Readonly<Record<string, string>>;
   /** Port of the model double; null for none. */
   doublePort: number | null;
 }
@@ -37,14 +52,26 @@ export function planServices(plan: ServicePlan): { recipe: Recipe; stage: number
   const redis = { REDIS_URL: redisUrl };
   const nats = { NATS_URL: natsUrl };
   const model: Record<string, string> = doublePort === null ? {} : { MANYHANDS_MODEL_BASE_URL: `http://127.0.0.1:${doublePort}` };
-  const gateway = { ...redis, ...data, MANYHANDS_API_KEY: plan.apiKey, MANYHANDS_LISTEN_FD: '4', MANYHANDS_RATE_LIMITS: 'off' };
-  const pool = { ...nats, ...data, ...plan.sandboxTools, MANYHANDS_SANDBOX_DRIVER: 'bubblewrap' };
+  const gateway = {
+    ...redis,
+    ...data,
+    MANYHANDS_API_KEY: plan.apiKey,
+    MANYHANDS_LISTEN_FD: '4',
+    MANYHANDS_RATE_LIMITS: options.rateLimits,
+  };
+  // When all of an instance ends, nobody takes over what runs: it is cut off soon, and goes on with the next start.
+  const drain = { MANYHANDS_DRAIN_MS: String(DRAIN_MS) };
+  const pool = { ...nats, ...data, ...drain, ...plan.sandbox };
+
+  const ports = metricsPorts(options.metricsPort, options);
 
   function service(kind: ServiceKind, number: number, own: Readonly<Record<string, string>>) {
+    const port = ports.get(`${kind}-${number}`);
+    const operations: Record<string, string> = port === undefined ? {} : { MANYHANDS_OPS_LISTEN: `127.0.0.1:${port}` };
     const recipe = serviceRecipe({
       name: `${kind}-${number}`,
-      entry: fileURLToPath(new URL(`../../../${ENTRY[kind]}`, import.meta.url)),
-      env: childEnvironment(kind, plan.environment, { ...own, MANYHANDS_LOG_LEVEL: options.logLevel }),
+      entry: entryPath(ENTRY[kind]),
+      env: childEnvironment(kind, plan.environment, { ...own, ...operations, MANYHANDS_LOG_LEVEL: options.logLevel }),
       logs: plan.logs,
       tie: kind === 'sandbox-pool' ? 'pipe' : 'kernel',
       ...(kind === 'gateway' ? { listenFd: plan.listenFd } : {}),
@@ -55,9 +82,13 @@ export function planServices(plan: ServicePlan): { recipe: Recipe; stage: number
     ...(doublePort === null ? [] : [service('model-double', 1, { MANYHANDS_DOUBLE_PORT: String(doublePort) })]),
     service('egress', 1, { ...nats, ...data }),
     service('sandbox-pool', 1, pool),
-    ...numbers(options.workers).map((number) => service('harness', number, { ...redis, ...nats, ...data, ...model })),
+    ...numbers(options.workers).map((number) => service('harness', number, { ...redis, ...nats, ...data, ...drain, ...model })),
     ...numbers(options.gateways).map((number) => service('gateway', number, gateway)),
   ];
+}
+
+function entryPath(inPackages: string): string {
+  return fileURLToPath(new URL(`../../../${inPackages}`, import.meta.url));
 }
 
 function numbers(count: number): number[] {

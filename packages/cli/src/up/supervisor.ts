@@ -33,12 +33,12 @@ export interface Supervisor {
   processes(): ProcessEntry[];
   /** Ends everything, stage by stage. Safe to repeat. */
   stop(): Promise<void>;
-  /** Ends everything at once, except what must end others first: that is only asked. `stop` waits for it. */
+  /** Ends everything at once, except what must end others first: that is only asked; and what is needed for that. `stop` waits for them. */
   kill(): void;
 }
 
 export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs = STOP_DEADLINE_MS }: SupervisorOptions): Supervisor {
-  const members: { supervised: Supervised; stage: number; endsOthers: boolean }[] = [];
+  const members: { supervised: Supervised; stage: number; endsOthers: boolean; neededAtEnd: boolean }[] = [];
   let stopping: Promise<void> | null = null;
 
   function processes(): ProcessEntry[] {
@@ -82,7 +82,7 @@ export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs 
     start(recipe, stage) {
       if (stopping) return new Promise(() => {});
       const supervised = supervise(recipe, { log, onChange: changed });
-      members.push({ supervised, stage, endsOthers: recipe.endsOthers ?? false });
+      members.push({ supervised, stage, endsOthers: recipe.endsOthers ?? false, neededAtEnd: recipe.neededAtEnd ?? false });
       return supervised.started;
     },
     processes,
@@ -92,7 +92,8 @@ export function createSupervisor({ processesFile, log, onChange, stopDeadlineMs 
     },
     kill() {
       stopping ??= stopAll();
-      for (const { supervised, endsOthers } of members) {
+      for (const { supervised, endsOthers, neededAtEnd } of members) {
+        if (neededAtEnd) continue;
         if (endsOthers) void supervised.stop();
         else supervised.kill();
       }

@@ -1,6 +1,8 @@
 /** The options of `up`, checked. Every refusal names the option and what it takes. */
 import { resolve } from 'node:path';
 import { UsageError } from '../usage-error.ts';
+import { checkMetricsPorts } from './metrics-ports.ts';
+import { SANDBOX_OPTIONS, type SandboxOption } from './sandbox-choice.ts';
 
 export interface UpOptions {
   port: number;
@@ -9,9 +11,13 @@ export interface UpOptions {
   dataDir: string;
   gateways: number;
   workers: number;
+  sandbox: SandboxOption;
+  rateLimits: 'off' | 'hosted';
   fsync: 'always' | 'everysec';
   /** Absolute; null for none. */
   readyFile: string | null;
+  /** First of the loopback ports for metrics; null for none. */
+  metricsPort: number | null;
   logLevel: LogLevel;
 }
 
@@ -31,26 +37,28 @@ export interface RawUpOptions {
   rateLimits: string;
   fsync: string;
   readyFile?: string | undefined;
+  metricsPort?: string | undefined;
   logLevel: string;
 }
 
 export function parseUpOptions(raw: RawUpOptions, cwd: string): UpOptions {
-  const sandbox = oneOf('--sandbox', raw.sandbox, ['bubblewrap', 'docker']);
-  if (sandbox === 'docker') throw new UsageError('--sandbox: docker is not supported yet. Use --sandbox bubblewrap.');
-  const rateLimits = oneOf('--rate-limits', raw.rateLimits, ['off', 'hosted']);
-  if (rateLimits === 'hosted') throw new UsageError('--rate-limits: hosted is not supported yet. Use --rate-limits off.');
   if (raw.host.trim() === '') throw new UsageError('--host: give an address of this machine such as 127.0.0.1.');
   if (raw.data.trim() === '') throw new UsageError('--data: give a directory.');
-  return {
+  const options = {
     port: wholeNumber('--port', raw.port, 0, 65_535),
     host: raw.host,
     dataDir: resolve(cwd, raw.data),
     gateways: wholeNumber('--gateways', raw.gateways, 1, MAX_PROCESSES),
     workers: wholeNumber('--workers', raw.workers, 1, MAX_PROCESSES),
+    sandbox: oneOf('--sandbox', raw.sandbox, SANDBOX_OPTIONS),
+    rateLimits: oneOf('--rate-limits', raw.rateLimits, ['off', 'hosted']),
     fsync: oneOf('--fsync', raw.fsync, ['always', 'everysec']),
     readyFile: raw.readyFile === undefined ? null : resolve(cwd, raw.readyFile),
+    metricsPort: raw.metricsPort === undefined ? null : wholeNumber('--metrics-port', raw.metricsPort, 1, 65_535),
     logLevel: oneOf('--log-level', raw.logLevel, LOG_LEVELS),
   };
+  if (options.metricsPort !== null) checkMetricsPorts(options.metricsPort, options, options.port);
+  return options;
 }
 
 function wholeNumber(option: string, text: string, min: number, max: number): number {

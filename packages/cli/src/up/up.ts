@@ -3,17 +3,19 @@
  * and keeps everything, says when a tool call would succeed, and ends all of it in order.
  */
 import { freePort } from '@manyhands/infra';
-import { readIfPresent } from '../durable-file.ts';
-import { PlainError, UsageError } from '../usage-error.ts';
+import { PlainError } from '../usage-error.ts';
 import { banner } from './banner.ts';
 import type { Environment } from './child-environment.ts';
 import { type DataDirectory, loadApiKey, loadSecrets, openDataDirectory } from './data-directory.ts';
 import { lockDataDirectory } from './data-lock.ts';
+import { given } from './given.ts';
 import { endLeftovers, recordProcesses } from './leftovers.ts';
 import { bindListenSocket, type ListenSocket } from './listen-socket.ts';
+import { metricsLine, metricsPorts } from './metrics-ports.ts';
 import { checkOutsideServer } from './outside-server.ts';
 import { prepareReadyFile, removeReadyFile, writeReadyFile } from './ready-file.ts';
-import { findSandboxTools, sandboxRemedy } from './sandbox-tools.ts';
+import { createSandboxSetup, type SandboxSetup } from './sandbox-setup.ts';
+import { sandboxRemedy } from './sandbox-tools.ts';
 import { natsServer, redisServer } from './servers.ts';
 import { planServices, STAGE } from './services.ts';
 import { createSupervisor, type Supervisor } from './supervisor.ts';
@@ -60,14 +62,17 @@ export async function up(options: UpOptions, surroundings: UpSurroundings): Prom
       },
     });
     stopNow.addEventListener('abort', () => supervisor.kill(), { once: true });
+    const sandboxes = createSandboxSetup({ option: options.sandbox, environment: surroundings.environment, data, supervisor, log });
     try {
-      const started = startAll(options, surroundings, data, socket, apiKey, supervisor);
+      const started = startAll(options, surroundings, data, socket, apiKey, supervisor, sandboxes);
       const usesDouble = await untilStopped(started, stop);
       if (usesDouble !== STOPPED) {
         ready = true;
         for (const path of readyFiles) writeReadyFile(path, { url, api_key: apiKey, console_url: null, processes: supervisor.processes() });
         const model = listedModel(surroundings.environment) ?? DEFAULT_MODEL;
-        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesDouble, cwd: surroundings.cwd }));
+        const metrics = metricsLine(metricsPorts(options.metricsPort, options));
+        if (metrics !== null) log(`metrics: ${metrics}`);
+        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesDouble, metrics, cwd: surroundings.cwd }));
         await untilStopped(new Promise<never>(() => {}), stop);
       }
       log('stopping …');
@@ -75,6 +80,7 @@ export async function up(options: UpOptions, surroundings: UpSurroundings): Prom
       ready = false;
       // From here on nobody should find it.
       removeReadyFile(data.readyFile);
+      await sandboxes.end();
       await supervisor.stop();
       recordProcesses(data.processesFile, []);
     }
@@ -103,21 +109,22 @@ async function startAll(
   socket: ListenSocket,
   apiKey: string,
   supervisor: Supervisor,
+  sandboxes: SandboxSetup,
 ): Promise<boolean> {
-  const usesDouble = !['MANYHANDS_MODEL_API_KEY', 'ANTHROPIC_API_KEY', 'MANYHANDS_MODEL_BASE_URL'].some(
+  const usesDouble = !['MANYHANDS_MODEL_ROUTES', 'MANYHANDS_MODEL_API_KEY', 'ANTHROPIC_API_KEY', 'MANYHANDS_MODEL_BASE_URL'].some(
     (name) => given(environment, name) !== undefined,
   );
   const outside = (['REDIS_URL', 'NATS_URL'] as const).map((name) => ({ name, url: given(environment, name) }));
   for (const { name, url } of outside) if (url !== undefined) await checkOutsideServer(name, url);
-  const [redisUrl, natsUrl, sandboxTools, doublePort] = await Promise.all([
+  const [redisUrl, natsUrl, sandbox, doublePort] = await Promise.all([
     serverUrl('REDIS_URL', () => redisServer(data, loadSecrets(data), options.fsync, log), STAGE.redis),
     serverUrl('NATS_URL', () => natsServer(data, loadSecrets(data), log), STAGE.nats),
-    findSandboxTools(log),
+    sandboxes.prepare(),
     usesDouble ? freePort() : null,
   ]);
   log('starting the gateway, workers, sandboxes and egress …');
   const { logs } = data;
-  const plan = { options, environment, logs, redisUrl, natsUrl, apiKey, listenFd: socket.fd, sandboxTools, doublePort };
+  const plan = { options, environment, logs, redisUrl, natsUrl, apiKey, listenFd: socket.fd, sandbox, doublePort };
   const waiting = new Set<string>();
   const telling = setInterval(() => log(`waiting for ${[...waiting].join(', ')} … (logs: ${logs})`), PATIENCE_MS);
   try {
@@ -130,7 +137,8 @@ async function startAll(
     );
   } catch (error) {
     const message = (error as Error).message;
-    const remedy = message.startsWith('sandbox-pool') ? await sandboxRemedy(options.dataDir) : null;
+    const usesBubblewrap = sandbox['MANYHANDS_SANDBOX_DRIVER'] === 'bubblewrap';
+    const remedy = usesBubblewrap && message.startsWith('sandbox-pool') ? await sandboxRemedy(options.dataDir) : null;
     throw new PlainError(remedy === null ? message : `${message}\n${remedy}`, { cause: error });
   } finally {
     clearInterval(telling);
@@ -146,15 +154,6 @@ async function startAll(
     });
     return server.url();
   }
-}
-
-/** A variable, or the content of the file that NAME_FILE names. */
-function given(environment: Environment, name: string): string | undefined {
-  const file = environment[`${name}_FILE`];
-  if (file === undefined || file === '') return environment[name] || undefined;
-  const text = readIfPresent(file);
-  if (text === null) throw new UsageError(`${name}_FILE: there is no file ${file}.`);
-  return text.trim() || undefined;
 }
 
 /** The first id of MANYHANDS_MODELS, which is a JSON array or separated by commas. */
