@@ -1,20 +1,18 @@
 /**
- * The first rows of SPECIFICATION.md: what we cost over what Redis, BullMQ, NATS and HTTP cost by themselves, measured in the same run.
+ * The first rows of SPECIFICATION.md: what we cost over what Redis, BullMQ and HTTP cost by themselves, measured in the same run.
  * `npm run bench` prints the table with more samples; here the ratios that we reach are held with slack, since such machines move by
  * a factor of two.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { connectMessaging, createRedis, pause } from '@manyhands/base';
-import { LeaseReply, ReleaseRequest, SANDBOX_SUBJECT, sandboxSubject } from '@manyhands/contract';
-import { silentLogger, startTestNats, startTestRedis, until } from '@manyhands/test-kit';
+import { createRedis, pause } from '@manyhands/base';
+import { silentLogger, startTestRedis } from '@manyhands/test-kit';
 import { Queue, Worker } from 'bullmq';
 import { Pool } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { z } from 'zod';
 import { say, startSession, untilEvent, untilIdle } from '../e2e/conversation.ts';
 import { type Instance, startInstance } from '../e2e/instance.ts';
-import { measure, row, summarise, type Timing } from './timing.ts';
+import { measure, row, type Timing } from './timing.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
 const full = process.env['MANYHANDS_BENCH'] === '1';
@@ -22,7 +20,6 @@ const N = full ? 300 : 60;
 const SLACK = 2;
 
 let redisServer: Awaited<ReturnType<typeof startTestRedis>>;
-let natsServer: Awaited<ReturnType<typeof startTestNats>>;
 let upstream: Upstream;
 let instance: Instance;
 let redis: ReturnType<typeof createRedis>;
@@ -30,17 +27,14 @@ const rows: string[] = [];
 
 beforeAll(async () => {
   redisServer = await startTestRedis();
-  natsServer = await startTestNats();
   upstream = await startUpstream();
   redis = createRedis(redisServer.url, 'patient', silentLogger, 'bench');
   instance = await startInstance({
     workers: 1,
     env: {
       REDIS_URL: redisServer.url,
-      NATS_URL: natsServer.url,
       MANYHANDS_MODEL_BASE_URL: upstream.url,
       MANYHANDS_MODEL_API_KEY: 'none',
-      MANYHANDS_POOL_WARM: '4',
     },
   });
 }, 180_000);
@@ -52,7 +46,6 @@ afterAll(async () => {
   await instance?.[Symbol.asyncDispose]();
   redis?.disconnect();
   upstream?.close();
-  await natsServer?.[Symbol.asyncDispose]();
   await redisServer?.[Symbol.asyncDispose]();
 }, 90_000);
 
@@ -68,48 +61,6 @@ async function holds(name: string, now: number, goal: string, take: () => Promis
 }
 
 const event = JSON.stringify({ events: [{ type: 'user.message', content: [{ type: 'text', text: 'x'.repeat(900) }] }] });
-
-// First of all: later tests leave hints behind, which set warm sandboxes aside.
-test('a warm sandbox is leased in a few request/reply times', async () => {
-  const messaging = await connectMessaging(natsServer.url, silentLogger, 'bench');
-  const responder = await connectMessaging(natsServer.url, silentLogger, 'bench-reply');
-  const serving = responder.serve('bench.echo', async () => ({ ok: true }));
-  const Echo = z.object({ ok: z.boolean() });
-  const samples = full ? 30 : 8;
-  const spec = { environment_id: 'env_bench', networking: { type: 'unrestricted' as const } };
-  await holds('warm sandbox leased', 8, '≤ 4 × NATS request/reply', async () => {
-    const floor = await measure(N, async () => {
-      await messaging.request('bench.echo', {}, Echo, 2_000);
-    });
-    const taken: number[] = [];
-    await until(
-      async () => {
-        const session_id = `sesn_bench${taken.length}x${Date.now()}`;
-        const begin = performance.now();
-        const lease = await messaging.request(
-          SANDBOX_SUBJECT.lease,
-          { workspace_id: 'wrkspc_bench', session_id, generation: 1, spec, restore_from: null },
-          LeaseReply,
-          30_000,
-        );
-        if (!lease.ok) throw new Error(lease.error.message);
-        if (lease.warm) taken.push(performance.now() - begin);
-        await messaging.request(
-          sandboxSubject(lease.pool_id, lease.sandbox_id, 'release'),
-          ReleaseRequest.parse({ session_id, generation: 1 }),
-          Echo,
-          10_000,
-        );
-        await pause(400);
-        return taken.length >= samples;
-      },
-      { timeoutMs: 60_000, what: 'warm leases' },
-    );
-    return { ours: summarise(taken), floor };
-  });
-  await serving.stop();
-  await Promise.all([messaging.close(), responder.close()]);
-}, 180_000);
 
 test('an event is accepted in little more than an HTTP round trip and one durable append', async () => {
   upstream.hold = true;
