@@ -9,6 +9,8 @@ export interface BlobStore {
   /** The whole blob, or null if there is none. */
   get(key: string): Promise<Buffer | null>;
   open(key: string): Promise<{ bytes: number; stream: Readable } | null>;
+  /** A second blob with the same bytes, durable like a put; false if there is none under `from`. */
+  copy(from: string, to: string): Promise<boolean>;
   list(prefix: string): AsyncIterable<string>;
   delete(key: string): Promise<void>;
   deletePrefix(prefix: string): Promise<void>;

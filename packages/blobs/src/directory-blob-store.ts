@@ -1,6 +1,6 @@
 /** Blobs as files below one directory. A put writes a temporary file, syncs it, renames it and syncs the directory. */
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -8,6 +8,8 @@ import { AppError, randomText } from '@manyhands/base';
 import { type BlobStore, isBlobKey } from './blob-store.ts';
 
 const TEMPORARY = '.tmp-';
+/** What file systems say that have no hard links, or no more of them. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'EMLINK', 'EXDEV']);
 
 export function createDirectoryBlobStore(root: string): BlobStore {
   function fileOf(key: string): string {
@@ -60,6 +62,29 @@ export function createDirectoryBlobStore(root: string): BlobStore {
       const handle = await open(fileOf(key), 'r').catch(nullIfMissing);
       if (!handle) return null;
       return { bytes: (await handle.stat()).size, stream: handle.createReadStream() };
+    },
+    /** A hard link: the bytes of a blob never change, a put makes a new file. */
+    async copy(from, to) {
+      const file = fileOf(to);
+      const directory = path.dirname(file);
+      await makeDirectory(directory);
+      const temporary = path.join(directory, `${TEMPORARY}${randomText(12)}`);
+      try {
+        await link(fileOf(from), temporary);
+        await rename(temporary, file);
+        await syncDirectory(directory);
+        return true;
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code ?? '';
+        if (code === 'ENOENT') return false;
+        if (!NO_LINKS.has(code)) throw error;
+        const original = await this.open(from);
+        if (original) await this.put(to, original.stream);
+        return original !== null;
+      } finally {
+        // A rename onto another link of the same file does nothing, and leaves this one.
+        await rm(temporary, { force: true });
+      }
     },
     async *list(prefix) {
       const base = prefix.endsWith('/') ? prefix.slice(0, -1) : path.posix.dirname(prefix);

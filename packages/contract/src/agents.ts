@@ -1,7 +1,7 @@
 /** Agents: requests and the resource (CONTRACT 1.1, 2.1; BEHAVIOUR 3). */
 import { z } from 'zod';
 import { Metadata, MetadataPatch, notSupportedYet, notSupportedYetList } from './common.ts';
-import { type AgentToolset, AgentToolsetIn } from './tools.ts';
+import { type Tool, ToolsIn } from './toolset.ts';
 
 export const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
 export type Effort = (typeof EFFORTS)[number];
@@ -30,19 +30,7 @@ const description = z.string().max(2048);
 export const SYSTEM_MAX_CHARS = 100_000;
 const system = z.string().max(SYSTEM_MAX_CHARS);
 
-const ANNOUNCEMENT_TOOL =
-  'unknown tool type; the current shape is {"type":"agent_toolset_20260401","configs":[{"name":"bash","enabled":true}]}';
-const toolIn = z.discriminatedUnion('type', [AgentToolsetIn], {
-  error: (issue) => {
-    const type = (issue.input as { type?: unknown } | null)?.type;
-    if (type === 'custom') return 'custom tools are not supported yet';
-    if (type === 'mcp_toolset') return 'mcp_toolset is not supported yet';
-    return ANNOUNCEMENT_TOOL;
-  },
-});
-export const ToolsIn = z.array(toolIn).max(256);
-
-const later = {
+const laterFields = {
   mcp_servers: notSupportedYetList('mcp_servers'),
   skills: notSupportedYetList('skills'),
   multiagent: notSupportedYet('multiagent'),
@@ -58,7 +46,7 @@ export const AgentCreate = z.strictObject({
   system: system.nullish(),
   tools: ToolsIn.optional(),
   metadata: Metadata.optional(),
-  ...later,
+  ...laterFields,
 });
 export type AgentCreate = z.infer<typeof AgentCreate>;
 
@@ -70,9 +58,19 @@ export const AgentUpdate = z.strictObject({
   system: system.nullish(),
   tools: ToolsIn.nullish(),
   metadata: MetadataPatch.nullish(),
-  ...later,
+  ...laterFields,
 });
 export type AgentUpdate = z.infer<typeof AgentUpdate>;
+
+/** What a session may have its own way. Each field that is given replaces the agent's whole; null clears, but not the model. */
+export const AgentOverrides = {
+  model: ModelIn.nullish(),
+  system: system.nullish(),
+  tools: ToolsIn.nullish(),
+  mcp_servers: laterFields.mcp_servers,
+  skills: laterFields.skills,
+};
+export type AgentOverrides = z.infer<z.ZodObject<typeof AgentOverrides>>;
 
 /** What an agent is, apart from its id and times. A session holds a copy of it. */
 export interface AgentDefinition {
@@ -80,7 +78,7 @@ export interface AgentDefinition {
   description: string | null;
   system: string | null;
   model: ModelConfig;
-  tools: AgentToolset[];
+  tools: Tool[];
   mcp_servers: never[];
   skills: never[];
   multiagent: null;

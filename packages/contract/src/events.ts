@@ -4,30 +4,42 @@
  * A stored event has `id`, `type` and `processed_at`; for client events `processed_at` is null while they are queued.
  */
 import { z } from 'zod';
-import { type TextBlock, UserContent } from './content.ts';
+import type { SessionAgent } from './agents.ts';
+import { type ClientToolContent, CustomToolResultIn, checkSystemMessages, SystemMessageIn, ToolConfirmationIn } from './client-answers.ts';
+import { type TextBlock, type ToolContent, UserContent } from './content.ts';
+import type { Budget, Money } from './money.ts';
 
 export const EVENTS_MAX_PER_REQUEST = 1000;
 
 const UserMessageIn = z.strictObject({ type: z.literal('user.message'), content: UserContent });
 const UserInterruptIn = z.strictObject({ type: z.literal('user.interrupt'), session_thread_id: z.string().nullish() });
 
-const LATER_EVENTS = new Set([
-  'user.tool_confirmation',
-  'user.custom_tool_result',
-  'user.tool_result',
-  'user.define_outcome',
-  'system.message',
+/** Kinds of the contract that are refused for now, and why. */
+const LATER_EVENTS = new Map([
+  ['user.define_outcome', 'user.define_outcome events are not supported yet'],
+  [
+    'user.tool_result',
+    'user.tool_result answers calls of self_hosted environments, which are not supported yet; custom tools are answered by user.custom_tool_result',
+  ],
 ]);
-/** An event that a client may send for now. The other kinds of the contract are refused with "not supported yet". */
-export const ClientEventIn = z.discriminatedUnion('type', [UserMessageIn, UserInterruptIn], {
-  error: (issue) => {
-    const type = (issue.input as { type?: unknown } | null)?.type;
-    if (typeof type === 'string' && LATER_EVENTS.has(type)) return `${type} events are not supported yet`;
-    return 'unknown event type; a message is {"type":"user.message","content":[{"type":"text","text":"…"}]}, an interrupt {"type":"user.interrupt"}';
+/** An event that a client may send. */
+export const ClientEventIn = z.discriminatedUnion(
+  'type',
+  [UserMessageIn, UserInterruptIn, ToolConfirmationIn, CustomToolResultIn, SystemMessageIn],
+  {
+    error: (issue) => {
+      const type = (issue.input as { type?: unknown } | null)?.type;
+      return (
+        (typeof type === 'string' ? LATER_EVENTS.get(type) : undefined) ??
+        'unknown event type; a message is {"type":"user.message","content":[{"type":"text","text":"…"}]}, an interrupt {"type":"user.interrupt"}'
+      );
+    },
   },
-});
+);
 export type ClientEventIn = z.infer<typeof ClientEventIn>;
-export const EventsSend = z.strictObject({ events: z.array(ClientEventIn).min(1).max(EVENTS_MAX_PER_REQUEST) });
+export const EventsSend = z.strictObject({
+  events: z.array(ClientEventIn).min(1).max(EVENTS_MAX_PER_REQUEST).superRefine(checkSystemMessages),
+});
 export type EventsSend = z.infer<typeof EventsSend>;
 
 /** Events a session may be created with. */
@@ -89,14 +101,32 @@ export const FILTERABLE_EVENT_TYPES = [
 
 export const EVENT_DELTA_TYPES = ['agent.message', 'agent.thinking'] as const;
 
-export type StopReason = { type: 'end_turn' } | { type: 'retries_exhausted' };
+export type StopReason =
+  | { type: 'end_turn' }
+  | { type: 'requires_action'; event_ids: string[] }
+  | { type: 'retries_exhausted' }
+  | { type: 'budget_reached' }
+  | { type: 'refusal' };
+/** Why a model refused; null for every other stop. */
+export type StopDetails = {
+  type: 'refusal';
+  category: 'cyber' | 'bio' | 'frontier_llm' | 'reasoning_extraction' | 'general_harms' | null;
+  explanation: string | null;
+} | null;
+/** Which policy decided about a call, and under `auto` the judgement; its type is that of `evaluated_permission`. */
+export type ToolEvaluation =
+  | { type: 'always_allow' }
+  | { type: 'always_ask' }
+  | { type: 'auto'; evaluated_permission: { type: 'allow' } | { type: 'ask' | 'deny'; reason_code: string } };
 export type RetryStatus = { type: 'retrying' } | { type: 'exhausted' } | { type: 'terminal' };
 export type SessionErrorType =
   | 'unknown_error'
   | 'model_overloaded_error'
   | 'model_rate_limited_error'
   | 'model_request_failed_error'
-  | 'billing_error';
+  | 'billing_error'
+  | 'tool_use_limit_reached_error'
+  | 'compaction_limit_reached_error';
 
 export interface ModelUsage {
   input_tokens: number;
@@ -110,32 +140,59 @@ export interface SessionUsage {
   cache_read_input_tokens: number;
   cache_creation: { ephemeral_5m_input_tokens: number; ephemeral_1h_input_tokens: number };
   active_seconds: number;
+  /** At list prices, running time included; null once something was used that has no list price. */
+  list_cost: Money | null;
+  /** Null as long as none was used. */
+  server_tool_use: { web_search_requests: number; web_fetch_requests: number } | null;
 }
+
+/** The same in an event: what is not known is left out. */
+export type ToldUsage = Omit<SessionUsage, 'list_cost' | 'server_tool_use'> & {
+  list_cost?: Money;
+  server_tool_use?: NonNullable<SessionUsage['server_tool_use']>;
+};
 
 /** An event before the log gives it an id and `processed_at`. */
 export type EventBody =
   | { type: 'user.message'; content: UserContent }
   | { type: 'user.interrupt'; session_thread_id: string | null }
+  | { type: 'user.tool_confirmation'; tool_use_id: string; result: 'allow' | 'deny'; deny_message?: string | null }
+  | {
+      type: 'user.custom_tool_result';
+      custom_tool_use_id: string;
+      content?: ClientToolContent;
+      is_error?: boolean | null;
+    }
+  | { type: 'system.message'; content: TextBlock[] }
   | { type: 'agent.message'; content: TextBlock[] }
   | { type: 'agent.thinking' }
   | {
       type: 'agent.tool_use';
       name: string;
       input: Record<string, unknown>;
-      evaluated_permission: 'allow' | 'deny';
-      evaluation?: { type: 'always_allow' };
+      evaluated_permission: 'allow' | 'ask' | 'deny';
+      /** Not there for a call that was refused before any policy applied. */
+      evaluation?: ToolEvaluation;
     }
-  | { type: 'agent.tool_result'; tool_use_id: string; content: TextBlock[]; is_error: boolean }
+  | { type: 'agent.custom_tool_use'; name: string; input: Record<string, unknown> }
+  | { type: 'agent.tool_result'; tool_use_id: string; content: ToolContent; is_error: boolean }
   | { type: 'session.status_running' }
-  | { type: 'session.status_idle'; stop_reason: StopReason; stop_details: null }
+  | { type: 'session.status_idle'; stop_reason: StopReason; stop_details: StopDetails }
   | { type: 'session.status_rescheduled' }
   | { type: 'session.status_terminated' }
-  | { type: 'session.updated'; title?: string | null; metadata?: Record<string, string> }
-  | { type: 'session.usage'; usage: SessionUsage; budget: null }
+  | { type: 'agent.thread_context_compacted' }
+  | { type: 'session.updated'; title?: string | null; metadata?: Record<string, string>; agent?: SessionAgent; budget?: Budget | null }
+  | { type: 'session.usage'; usage: ToldUsage; budget: Budget | null }
   | { type: 'session.error'; error: { type: SessionErrorType; message: string; retry_status: RetryStatus } }
   | { type: 'session.deleted' }
   | { type: 'session.thread_status_running'; session_thread_id: string; agent_name: string }
-  | { type: 'session.thread_status_idle'; session_thread_id: string; agent_name: string; stop_reason: StopReason; stop_details: null }
+  | {
+      type: 'session.thread_status_idle';
+      session_thread_id: string;
+      agent_name: string;
+      stop_reason: StopReason;
+      stop_details: StopDetails;
+    }
   | { type: 'session.thread_status_rescheduled'; session_thread_id: string; agent_name: string }
   | { type: 'session.thread_status_terminated'; session_thread_id: string; agent_name: string }
   | { type: 'span.model_request_start' }
@@ -143,7 +200,7 @@ export type EventBody =
 export type EventType = EventBody['type'];
 
 /** The kinds that clients send. Only they may wait; everything else is written when it happens. */
-export type ClientEventBody = Extract<EventBody, { type: `user.${string}` }>;
+export type ClientEventBody = Extract<EventBody, { type: `user.${string}` | 'system.message' }>;
 
 /** An event as lists and streams show it. `processed_at` is null while a client's event is queued. */
 export type SessionEvent =

@@ -39,7 +39,13 @@ export const HandRequest = z.discriminatedUnion('op', [
   /** The outcome of these calls is in the log: the hand may forget it (it still refuses to run the key again). */
   z.object({ id: z.int(), op: z.literal('ack'), keys: z.array(z.string()) }),
   /** Writes a gzip'd tar of /workspace and /mnt/session/outputs to /run/exchange/<name>. */
-  z.object({ id: z.int(), op: z.literal('snapshot'), name: z.string().regex(/^[a-z0-9.-]{1,64}$/) }),
+  z.object({
+    id: z.int(),
+    op: z.literal('snapshot'),
+    name: z.string().regex(/^[a-z0-9.-]{1,64}$/),
+    /** Absolute paths to leave out: they are put there again by who mounted them. */
+    exclude: z.array(z.string()).optional(),
+  }),
   /** Unpacks such a tar. */
   z.object({ id: z.int(), op: z.literal('restore'), name: z.string().regex(/^[a-z0-9.-]{1,64}$/) }),
 ]);

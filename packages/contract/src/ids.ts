@@ -17,6 +17,7 @@ export const ID_PREFIX = {
   sandbox: 'sbx_',
   pool: 'pool_',
   file: 'file_',
+  sessionResource: 'sesrsc_',
 } as const;
 export type IdKind = keyof typeof ID_PREFIX;
 

@@ -3,6 +3,7 @@ export {
   type Agent,
   AgentCreate,
   type AgentDefinition,
+  type AgentOverrides,
   AgentUpdate,
   EFFORTS,
   type Effort,
@@ -11,9 +12,9 @@ export {
   type SessionAgent,
   SYSTEM_MAX_CHARS,
   type ThreadAgent,
-  ToolsIn,
 } from './agents.ts';
 export { type ApiKey, ApiKeyCreate, type CreatedApiKey, KEY_SCOPES, type KeyScope } from './api-keys.ts';
+export { ClientToolContent, systemTurns } from './client-answers.ts';
 export {
   type BidirectionalPage,
   METADATA_MAX_KEYS,
@@ -25,7 +26,21 @@ export {
   type Page,
   timestamp,
 } from './common.ts';
-export { TextBlock, ToolContent, UserContent } from './content.ts';
+export {
+  DOCUMENT_MAX_BASE64_CHARS,
+  type DocumentBlock,
+  IMAGE_MAX_BASE64_CHARS,
+  IMAGE_MEDIA_TYPES,
+  type ImageBlock,
+  type ImageMediaType,
+  TextBlock,
+  ToolContent,
+  ToolDocumentBlock,
+  ToolImageBlock,
+  toolText,
+  UserContent,
+} from './content.ts';
+export type { CustomTool } from './custom-tools.ts';
 export {
   EGRESS_FETCH_SUBJECT,
   EGRESS_QUEUE_GROUP,
@@ -65,53 +80,106 @@ export {
   type SessionErrorType,
   type SessionEvent,
   type SessionUsage,
+  type StopDetails,
   type StopReason,
+  type ToolEvaluation,
 } from './events.ts';
+export {
+  defaultMountPath,
+  FILE_EXPIRY_SECONDS,
+  FILE_MAX_BYTES,
+  FILES_PER_SESSION_MAX,
+  type FileMetadata,
+  type FileResource,
+  fileBlobKey,
+  fileBlobPrefix,
+  MountPath,
+  ResourceIn,
+  ResourcesIn,
+  ResourceUpdate,
+  type SessionResource,
+} from './files.ts';
 export { CallState, HAND_MAX_FRAME_BYTES, HandReply, HandRequest, SANDBOX_PATHS, ToolOutcome } from './hand-protocol.ts';
 export { eventIdPosition, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
 export { HintJob, ReleaseJob, TurnJob } from './jobs.ts';
 export type { ModelInfo } from './models.ts';
+export { Budget, type Money, moneyOf, nanoUsdOf } from './money.ts';
 
 export {
   AckRequest,
   CallReply,
   CancelRequest,
+  COLLECT_MAX,
+  CollectReply,
+  CollectRequest,
+  ConfirmReply,
+  ConfirmRequest,
+  callOutcomeKey,
   DoneReply,
+  fileListKey,
   HintReply,
   HintRequest,
   INLINE_BODY_MAX_BYTES,
   LeaseReply,
   LeaseRequest,
+  MountedFile,
+  MountReply,
+  MountRequest,
+  OutputFile,
+  OutputsReply,
+  OutputsRequest,
   ParkRequest,
   POOL_QUEUE_GROUP,
   poolLeaseSubject,
   ReleaseRequest,
   SANDBOX_SUBJECT,
   SANDBOX_VERBS,
+  SandboxEnd,
   type SandboxFailure,
   SandboxSpec,
   type SandboxVerb,
   StartRequest,
+  sandboxEndKey,
   sandboxSubject,
+  snapshotGeneration,
   WaitRequest,
+  WORKER_QUEUE_GROUP,
   workspaceSnapshotKey,
+  workspaceSnapshotPrefix,
 } from './sandbox.ts';
 
-export { SESSION_STATUSES, type Session, SessionCreate, type SessionStatus, type SessionThread, SessionUpdate } from './sessions.ts';
 export {
-  type AgentToolset,
-  AgentToolsetIn,
+  SESSION_STATUSES,
+  type Session,
+  SessionCreate,
+  type SessionStatus,
+  type SessionThread,
+  SessionUpdate,
+} from './sessions.ts';
+export {
   BUILTIN_TOOLS,
   type BuiltinTool,
-  enabledTools,
   isSandboxTool,
-  PermissionPolicy,
-  resolveToolset,
   SANDBOX_TOOLS,
   type SandboxTool,
   TOOL_INPUT,
-  type ToolConfig,
   type ToolInput,
   WEB_TOOLS,
   type WebTool,
 } from './tools.ts';
+export {
+  type AgentToolset,
+  AgentToolsetIn,
+  CustomToolIn,
+  customTools,
+  enabledTools,
+  PERMISSION_POLICIES,
+  type PermissionPolicy,
+  permissionPolicy,
+  resolveTools,
+  TOOLS_MAX,
+  type Tool,
+  type ToolConfig,
+  ToolsIn,
+} from './toolset.ts';
+export { FetchDomains, SearchDomains, type UrlSources, UrlSourcesIn, type UserLocation, UserLocationIn } from './web-tool-options.ts';

@@ -1,6 +1,6 @@
 /**
- * The `Hand` port: where a tool runs is no business of the harness. One implementation now, a sandbox over NATS (sandbox-hand.ts); an MCP
- * server and a client's custom tool come behind the same interface.
+ * The `Hand` port: where a tool runs is no business of the harness. A sandbox over NATS (sandbox-hand.ts) and a client's custom tool
+ * (client-hand.ts) stand behind it; an MCP server comes behind the same interface.
  */
 import type { ToolOutcome } from '@manyhands/contract';
 
@@ -20,14 +20,15 @@ export interface ExecuteOptions {
   detach?: AbortSignal;
 }
 
-export interface Hand {
+/** `End`: what a call comes to. A hand that cannot be waited for ends with `awaited`: the outcome comes into the log by itself. */
+export interface Hand<End = ToolOutcome> {
   /** Gets ready for calls, so that the first one need not wait. Rejects with AppError `unavailable` when that cannot be had for now. */
   provision(options?: ExecuteOptions): Promise<void>;
   /**
    * Runs a tool at most once, however often and by however many workers it is asked for (I4). Whatever goes wrong with the tool or with what
    * it runs in is an outcome that says so. Rejects only with `drained`, or with what the caller's own callbacks throw (`fenced`).
    */
-  execute(call: HandCall, options?: ExecuteOptions): Promise<ToolOutcome>;
+  execute(call: HandCall, options?: ExecuteOptions): Promise<End>;
   /** The outcomes of these calls are in the log. Best effort, never rejects; what could not be told is told with the next. */
   acknowledge(keys: readonly string[]): Promise<void>;
   /** The session is idle: what it used may be saved under `snapshotKey` and let go after a while. Best effort, never rejects. */

@@ -1,15 +1,21 @@
 /** The hint of DESIGN 3.4: a pool may keep a warm sandbox ready for a session. Nothing depends on it. */
-import { type Messaging, pause } from '@manyhands/base';
+import { hasCode, type Messaging, pause } from '@manyhands/base';
 import { HintReply, type HintRequest, SANDBOX_SUBJECT } from '@manyhands/contract';
 
 const HINT_TIMEOUT_MS = 1_000;
 
 /** The pool that took the hint, or null when none answered in time. Never rejects. */
 export async function sendHint(messaging: Pick<Messaging, 'request'>, hint: HintRequest): Promise<string | null> {
+  const answer = await askHint(messaging, hint);
+  return answer === 'none' || answer === 'silent' ? null : answer.poolId;
+}
+
+/** `none`: no pool has room. `silent`: one was asked that does not answer, such as one whose host was just cut off; another may. */
+export async function askHint(messaging: Pick<Messaging, 'request'>, hint: HintRequest): Promise<{ poolId: string } | 'none' | 'silent'> {
   try {
-    return (await messaging.request(SANDBOX_SUBJECT.hint, hint, HintReply, HINT_TIMEOUT_MS)).pool_id;
-  } catch {
-    return null;
+    return { poolId: (await messaging.request(SANDBOX_SUBJECT.hint, hint, HintReply, HINT_TIMEOUT_MS)).pool_id };
+  } catch (error) {
+    return hasCode(error, 'timeout') ? 'silent' : 'none';
   }
 }
 

@@ -2,12 +2,13 @@
  * Gets a sandbox for a session under a generation that no sandbox had before.
  *
  * A hint names a pool first, and the lease is asked of that pool: a lease that is not answered in time can then be asked for again of the same
- * pool, which gives the same sandbox for the same generation. The queue group is asked only when no pool is known.
+ * pool, which gives the same sandbox for the same generation. The queue group is asked only when no pool is known. A lease that was not
+ * answered may have been given all the same: another pool is asked under the next generation, so that the two can be told apart.
  */
 import { backoffMs, type Clock, type Messaging, pause } from '@manyhands/base';
 import type { SandboxSpec } from '@manyhands/contract';
 import type { BoundSandbox } from './binding.ts';
-import { sendHint, settledHint } from './hint.ts';
+import { askHint, settledHint } from './hint.ts';
 import { isSilence, type SandboxClient } from './sandbox-client.ts';
 
 const BACKOFF_BASE_MS = 100;
@@ -16,6 +17,8 @@ const BACKOFF_CAP_MS = 2_000;
 const FAILURES_MAX = 5;
 /** A pool that is there and does not answer is left for another after so many requests. */
 const UNANSWERED_MAX = 12;
+/** A hint that is not answered costs a second, a lease five: so many pools are tried by hint first. */
+const HINTS_MAX = 3;
 
 export interface LeaseWait {
   reason: 'busy' | 'failed' | 'no answer';
@@ -56,7 +59,12 @@ export async function leaseSandbox(options: LeaseOptions): Promise<LeaseEnd> {
 
   for (let attempt = 0; ; ) {
     signal.throwIfAborted();
-    if (poolId === null && !askGroup) poolId = await sendHint(messaging, { session_id: sessionId, workspace_id: workspaceId, spec });
+    for (let hints = 0; poolId === null && !askGroup && hints < HINTS_MAX; hints++) {
+      const answer = await askHint(messaging, { session_id: sessionId, workspace_id: workspaceId, spec });
+      if (answer === 'none') break;
+      if (answer !== 'silent') poolId = answer.poolId;
+      signal.throwIfAborted();
+    }
     const reply = await client.lease(poolId, {
       workspace_id: workspaceId,
       session_id: sessionId,
@@ -66,8 +74,13 @@ export async function leaseSandbox(options: LeaseOptions): Promise<LeaseEnd> {
     });
     let reason: LeaseWait['reason'] = 'busy';
     if (isSilence(reply)) {
-      if (reply.silence === 'unanswered' && ++unanswered < UNANSWERED_MAX) reason = 'no answer';
-      else {
+      if (reply.silence === 'unanswered') {
+        reason = 'no answer';
+        unanswered++;
+      }
+      if (reply.silence === 'not delivered' || poolId === null || unanswered >= UNANSWERED_MAX) {
+        // Whoever did not answer may have a sandbox under this generation.
+        if (unanswered > 0) generation++;
         unanswered = 0;
         poolId = null;
       }
@@ -91,6 +104,7 @@ export async function leaseSandbox(options: LeaseOptions): Promise<LeaseEnd> {
           poolId = null;
           break;
         case 'at_capacity':
+        case 'leaving':
           askGroup = poolId !== null;
           poolId = null;
           break;

@@ -5,9 +5,14 @@
 import type { Clock, Messaging } from '@manyhands/base';
 import {
   CallReply,
+  CollectReply,
+  type CollectRequest,
   DoneReply,
   LeaseReply,
   type LeaseRequest,
+  type MountedFile,
+  MountReply,
+  OutputsReply,
   poolLeaseSubject,
   SANDBOX_SUBJECT,
   type SandboxVerb,
@@ -41,6 +46,9 @@ export interface SandboxClient {
   ): Promise<CallReply | Silence>;
   wait(at: BoundSandbox, key: string): Promise<CallReply | Silence>;
   cancel(at: BoundSandbox, key: string): Promise<CallReply | Silence>;
+  mount(at: BoundSandbox, revision: number, body: { files: MountedFile[] } | { files_ref: string }): Promise<MountReply | Silence>;
+  outputs(at: BoundSandbox): Promise<OutputsReply | Silence>;
+  collect(at: BoundSandbox, files: CollectRequest['files']): Promise<CollectReply | Silence>;
   ack(at: BoundSandbox, keys: readonly string[]): Promise<DoneReply | Silence>;
   park(at: BoundSandbox, snapshotKey: string): Promise<DoneReply | Silence>;
   release(at: BoundSandbox): Promise<DoneReply | Silence>;
@@ -67,6 +75,9 @@ export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessi
     start: (at, key, tool, body) => askSandbox(at, 'start', { key, tool, ...body }, CallReply, slowAnswerMs),
     wait: (at, key) => askSandbox(at, 'wait', { key, wait_ms: WAIT_MS }, CallReply, WAIT_MS + answerMs),
     cancel: (at, key) => askSandbox(at, 'cancel', { key }, CallReply, slowAnswerMs),
+    mount: (at, revision, body) => askSandbox(at, 'mount', { revision, ...body }, MountReply, slowAnswerMs),
+    outputs: (at) => askSandbox(at, 'outputs', {}, OutputsReply, WAIT_MS + answerMs),
+    collect: (at, files) => askSandbox(at, 'collect', { files }, CollectReply, slowAnswerMs),
     ack: (at, keys) => askSandbox(at, 'ack', { keys }, DoneReply, answerMs),
     park: (at, snapshotKey) => askSandbox(at, 'park', { snapshot_key: snapshotKey }, DoneReply, answerMs),
     release: (at) => askSandbox(at, 'release', {}, DoneReply, answerMs),

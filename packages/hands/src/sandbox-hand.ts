@@ -4,16 +4,33 @@
  * - No call is sent under a lease before `saveBinding` has made that lease the session's: of two workers only one gets so far (I3).
  * - A call is started by key and waited for by key, so any request can be sent again (I4). It goes to another sandbox only if it certainly never
  *   reached the first one; a resumed call, of which nobody here knows, never does.
- * - A pool that does not answer is asked again for a stated time. Then, or when it says so, the sandbox is lost: the call's outcome says it, the
- *   binding is cleared under its generation, and the next call leases the next one.
+ * - A pool that does not answer is asked again for a stated time, unless it left word that it ended the sandbox. Then, or when it says so, the
+ *   sandbox is lost: the call's outcome says it if the call may have run and no outcome of it was kept, the binding is cleared under its
+ *   generation, and the next call leases the next one.
  */
 import { AppError, backoffMs, type Clock, ensureError, type Logger, type Messaging, pause } from '@manyhands/base';
-import { type CallReply, INLINE_BODY_MAX_BYTES, type SandboxSpec, ToolOutcome } from '@manyhands/contract';
+import {
+  type CallReply,
+  COLLECT_MAX,
+  callOutcomeKey,
+  fileListKey,
+  INLINE_BODY_MAX_BYTES,
+  type MountedFile,
+  type MountReply,
+  OutputFile,
+  SandboxEnd,
+  type SandboxFailure,
+  type SandboxSpec,
+  sandboxEndKey,
+  ToolOutcome,
+  toolText,
+} from '@manyhands/contract';
+import { z } from 'zod';
 import { type BoundSandbox, boundSandbox, type SandboxBinding } from './binding.ts';
 import type { ExecuteOptions, Hand, HandCall } from './hand.ts';
-import { type LeaseWait, leaseSandbox } from './lease-sandbox.ts';
+import { type LeaseEnd, type LeaseWait, leaseSandbox } from './lease-sandbox.ts';
 import { INTERRUPTED, NOT_RUN_AGAIN, noSandbox, refused, SANDBOX_LOST, sandboxesBusy } from './outcomes.ts';
-import { createSandboxClient, createSilenceWatch, isSilence } from './sandbox-client.ts';
+import { createSandboxClient, createSilenceWatch, isSilence, type Silence } from './sandbox-client.ts';
 
 const BACKOFF_BASE_MS = 100;
 const BACKOFF_CAP_MS = 1_000;
@@ -21,6 +38,9 @@ const CANCEL_LIMIT_MS = 10_000;
 const OUTAGE_LIMIT_MS = 300_000;
 const TELL_ATTEMPTS = 3;
 const BODY_ATTEMPTS = 4;
+/** For reading and storing what may be much. */
+const OUTPUTS_LIMIT_MS = 120_000;
+const OUTPUTS_SILENCES_MAX = 2;
 
 export interface SandboxHandOptions {
   messaging: Pick<Messaging, 'request' | 'connected'>;
@@ -39,6 +59,8 @@ export interface SandboxHandOptions {
   getBody: (key: string) => Promise<Buffer | null>;
   /** Blob key of the session's workspace snapshot, or null if there is none. */
   findSnapshot: () => Promise<string | null>;
+  /** What is to be mounted, if this session ever had a file. The revision is asked before each call, the files when it changed. */
+  files?: { revision: () => Promise<number>; list: () => Promise<{ revision: number; files: MountedFile[] }> };
   /** What `sendHint` answered, if the caller sent one. */
   hinted?: Promise<string | null>;
   /** A pool that did not answer for so long is taken for dead. 30 s. */
@@ -48,6 +70,8 @@ export interface SandboxHandOptions {
   /** How long a call waits for a free sandbox. 5 minutes. */
   leaseLimitMs?: number;
   onWaiting?: (wait: LeaseWait) => void;
+  /** Told once per wait for a sandbox, when it is over; not when it was given up. */
+  onLeased?: (outcome: LeaseEnd['kind'], waitedMs: number) => void;
 }
 
 /** Either the reply of a call that is known, or how to go on. */
@@ -55,6 +79,7 @@ type Step =
   | { kind: 'running' }
   | { kind: 'outcome'; outcome: ToolOutcome }
   | { kind: 'gone' }
+  | { kind: 'leaving' }
   | { kind: 'lost' }
   | { kind: 'unknown' }
   | { kind: 'failed'; reason: string };
@@ -70,7 +95,15 @@ interface Leasing {
 /** A pool that gives sandboxes which it does not know a moment later is believed no further. */
 const FRESH_SANDBOXES_MAX = 5;
 
-export function createSandboxHand(options: SandboxHandOptions): Hand {
+/** A sandbox also has outputs: files that it leaves for the session. */
+export interface SandboxHand extends Hand {
+  /** What there is; null if there is no sandbox. Rejects with AppError `unavailable` if the sandbox or its pool is gone or does not answer. */
+  outputs(): Promise<OutputFile[] | null>;
+  /** Stores them durably as the bytes of files; what vanished is not among the stored. Rejects like `outputs`. */
+  collect(files: { path: string; file_id: string }[]): Promise<(OutputFile & { file_id: string })[]>;
+}
+
+export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
   const { messaging, clock, log, workspaceId, sessionId } = options;
   const poolSilenceLimitMs = options.poolSilenceLimitMs ?? 30_000;
   const leaseLimitMs = options.leaseLimitMs ?? 300_000;
@@ -79,6 +112,8 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
   let hinted = options.hinted;
   /** One lease for all calls that wait for it; given up when none does any more. */
   let leasing: Leasing | null = null;
+  /** What the sandbox has mounted, as far as this worker knows. */
+  let mounted: { generation: number; revision: number } | null = null;
   const unacknowledged = new Set<string>();
   let acknowledging: Promise<void> = Promise.resolve();
 
@@ -94,6 +129,7 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
     // A hint is good for one lease.
     hinted = undefined;
     const durationMs = clock.now() - startedAtMs;
+    options.onLeased?.(end.kind, durationMs);
     if (end.kind !== 'leased') {
       log.warn({ op: 'sandbox.lease', ok: false, durationMs, end }, 'no sandbox');
       return end.kind === 'busy' ? sandboxesBusy(end.waitedMs) : noSandbox(end.reason);
@@ -147,10 +183,48 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
     void client.release(at);
   }
 
-  async function readStep(reply: CallReply): Promise<Step> {
+  /** Brings the sandbox's files up to date. Null when they are; otherwise why not yet. */
+  async function mount(at: BoundSandbox): Promise<MountReply | Silence | null> {
+    if (!options.files) return null;
+    const known = mounted?.generation === at.generation ? mounted.revision : 0;
+    if ((await options.files.revision()) === known) return null;
+    const { revision, files } = await options.files.list();
+    const body = Buffer.from(JSON.stringify(files), 'utf8');
+    const key = fileListKey(workspaceId, sessionId, 'mounts');
+    const large = body.length > INLINE_BODY_MAX_BYTES;
+    if (large) await options.putBody(key, body);
+    const reply = await client.mount(at, revision, large ? { files_ref: key } : { files });
+    if (isSilence(reply) || !reply.ok || reply.pending) return reply;
+    mounted = { generation: at.generation, revision };
+    return null;
+  }
+
+  /** Asks until there is a result. A pool that does not answer is not waited for as long as for a call: nothing is lost. */
+  async function result<T extends { ok: true; pending: boolean }>(
+    ask: (at: BoundSandbox) => Promise<T | SandboxFailure | Silence>,
+  ): Promise<T | null> {
+    const at = boundSandbox(binding);
+    if (!at) return null;
+    const deadlineMs = clock.now() + OUTPUTS_LIMIT_MS;
+    for (let silences = 0; clock.now() < deadlineMs; ) {
+      const reply = await ask(at);
+      if (isSilence(reply)) {
+        if (reply.silence === 'not delivered' || ++silences >= OUTPUTS_SILENCES_MAX)
+          throw new AppError('unavailable', 'the pool does not answer');
+      } else if (!reply.ok) {
+        // Saved and let go, or given up: there was nothing new in it.
+        if (reply.error.code === 'unknown_sandbox' || reply.error.code === 'stale_generation') return null;
+        throw new AppError('unavailable', reply.error.message);
+      } else if (!reply.pending) return reply;
+    }
+    throw new AppError('unavailable', 'the outputs were not ready in time');
+  }
+
+  async function readStep(reply: CallReply | Extract<MountReply, { ok: false }>): Promise<Step> {
     if (!reply.ok) {
       const { code, message } = reply.error;
       if (code === 'unknown_sandbox' || code === 'stale_generation') return { kind: 'gone' };
+      if (code === 'leaving') return { kind: 'leaving' };
       return code === 'sandbox_lost' ? { kind: 'lost' } : { kind: 'failed', reason: message };
     }
     if (reply.outcome_ref !== undefined) return { kind: 'outcome', outcome: await readOutcome(reply.outcome_ref) };
@@ -177,6 +251,28 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
     }
   }
 
+  /** The outcome that a pool kept of a call which nobody had collected when its sandbox was shut down. */
+  async function keptOutcome(key: string): Promise<ToolOutcome | null> {
+    try {
+      const body = await options.getBody(callOutcomeKey(workspaceId, sessionId, key));
+      return body && ToolOutcome.parse(JSON.parse(body.toString('utf8')));
+    } catch (error) {
+      log.warn({ err: ensureError(error), callKey: key }, 'a kept outcome could not be read');
+      return null;
+    }
+  }
+
+  /** Whether the pool left word that the sandbox is over. Asked when nobody serves it: a pool that only restarts has left none. */
+  async function hasEnded(at: BoundSandbox): Promise<boolean> {
+    try {
+      const body = await options.getBody(sandboxEndKey(workspaceId, sessionId));
+      return body !== null && SandboxEnd.parse(JSON.parse(body.toString('utf8'))).generation >= at.generation;
+    } catch (error) {
+      log.warn({ err: ensureError(error) }, 'the end of a sandbox could not be read');
+      return false;
+    }
+  }
+
   async function bodyOf(call: HandCall): Promise<{ input: Record<string, unknown> } | { input_ref: string }> {
     const body = Buffer.from(JSON.stringify(call.input), 'utf8');
     if (body.length <= INLINE_BODY_MAX_BYTES) return { input: call.input };
@@ -193,23 +289,35 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
     let started = false;
     const lost = async (reason: string): Promise<ToolOutcome | 'never started'> => {
       await drop(at, reason);
-      return mayRun ? SANDBOX_LOST : 'never started';
+      return mayRun ? ((await keptOutcome(call.key)) ?? SANDBOX_LOST) : 'never started';
     };
 
     for (let silences = 0; ; ) {
       stops.throwIfDetached();
       if (stops.interrupted) return mayRun ? cancel(at, call) : INTERRUPTED;
       // An answer to a start comes at once, and what it says is needed to know what may be done; a wait may be left at any time.
-      const reply = started ? await unlessStopped(client.wait(at, call.key), stops.any) : await client.start(at, call.key, call.name, body);
+      const before = started ? null : await mount(at);
+      if (before !== null && 'pending' in before) {
+        watch.answered();
+        continue;
+      }
+      const start = () => client.start(at, call.key, call.name, body);
+      const reply = before ?? (started ? await unlessStopped(client.wait(at, call.key), stops.any) : await start());
       if (reply === 'stopped') continue;
-      if (isSilence(reply) && reply.silence === 'unanswered') mayRun = true;
+      // What was never asked to start did not.
+      if (isSilence(reply) && reply.silence === 'unanswered' && before === null) mayRun = true;
       const step = isSilence(reply) ? null : await readStep(reply);
       if (step === null || (started && step.kind === 'failed')) {
+        if (isSilence(reply) && reply.silence === 'not delivered' && (await hasEnded(at))) return lost('it has ended');
         if (watch.unanswered()) return lost('the pool does not answer');
         await pause(backoffMs(silences++, BACKOFF_BASE_MS, BACKOFF_CAP_MS), stops.any).catch(() => undefined);
         continue;
       }
       watch.answered();
+      if (step.kind === 'leaving') {
+        await pause(backoffMs(silences++, BACKOFF_BASE_MS, BACKOFF_CAP_MS), stops.any).catch(() => undefined);
+        continue;
+      }
       silences = 0;
       switch (step.kind) {
         case 'outcome':
@@ -224,7 +332,7 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
           return lost('the pool does not have it');
         case 'lost':
           // A pool may find that out in the middle of a start.
-          mayRun = true;
+          if (before === null) mayRun = true;
           return lost('it died');
         case 'unknown':
           // The hand has an acknowledgement of this key; or, if it knew the call a moment ago, it is not the same hand.
@@ -244,7 +352,7 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
         // A start that is still under way must not run after this.
         if (step.kind === 'unknown') await client.ack(at, [call.key]);
         if (step.kind !== 'running') return INTERRUPTED;
-      }
+      } else if (reply.silence === 'not delivered' && (await hasEnded(at))) return INTERRUPTED;
       await pause(backoffMs(attempt, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
     }
     log.warn({ op: 'sandbox.cancel', ok: false, ...at, callKey: call.key }, 'a call could not be cancelled');
@@ -255,7 +363,7 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
     const stops = watchStops(signal, detach);
     const before = boundSandbox(binding);
     // A sandbox was given up, and the call may have been in it. Only with no lease ever made is it certain that it never ran.
-    if (call.resumed && !before && binding !== null) return SANDBOX_LOST;
+    if (call.resumed && !before && binding !== null) return (await keptOutcome(call.key)) ?? SANDBOX_LOST;
     for (let sandboxes = 0; sandboxes < FRESH_SANDBOXES_MAX; ) {
       stops.throwIfDetached();
       const at = call.resumed && before ? before : await unlessInterrupted(stops);
@@ -285,12 +393,29 @@ export function createSandboxHand(options: SandboxHandOptions): Hand {
 
   return {
     execute,
+    async outputs() {
+      const found = await result((at) => client.outputs(at));
+      if (!found) return null;
+      for (const why of found.left_out ?? []) log.warn({ why }, 'an output is left out');
+      if (found.files) return found.files;
+      const body = found.files_ref === undefined ? null : await options.getBody(found.files_ref);
+      if (!body) throw new AppError('unavailable', 'the list of outputs is not in the blob store');
+      return z.array(OutputFile).parse(JSON.parse(body.toString('utf8')));
+    },
+    async collect(files) {
+      const done: (OutputFile & { file_id: string })[] = [];
+      for (let at = 0; at < files.length; at += COLLECT_MAX) {
+        const batch = files.slice(at, at + COLLECT_MAX);
+        done.push(...((await result((sandbox) => client.collect(sandbox, batch)))?.stored ?? []));
+      }
+      return done;
+    },
     async provision({ signal, detach } = {}) {
       const stops = watchStops(signal, detach);
       const at = await unlessInterrupted(stops);
       stops.throwIfDetached();
       if (at === 'stopped') throw new AppError('aborted', 'aborted while waiting for a sandbox');
-      if ('content' in at) throw new AppError('unavailable', at.content[0]?.text ?? 'no sandbox');
+      if ('content' in at) throw new AppError('unavailable', toolText(at.content));
     },
     acknowledge(keys) {
       for (const key of keys) unacknowledged.add(key);

@@ -1,5 +1,5 @@
 import { AppError, connectMessaging, type Messaging, systemClock } from '@manyhands/base';
-import { INLINE_BODY_MAX_BYTES } from '@manyhands/contract';
+import { callOutcomeKey, INLINE_BODY_MAX_BYTES, sandboxEndKey } from '@manyhands/contract';
 import { silentLogger, startTestNats, type TestServer, until } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createSandboxHand, type Hand, type SandboxBinding, type SandboxHandOptions, sendHint } from '../src/index.ts';
@@ -252,6 +252,56 @@ describe('a sandbox that is gone', () => {
   });
 });
 
+describe('a pool that leaves', () => {
+  test('is asked again until the sandbox is gone, and the call, which it did not start, runs in a fresh one', async () => {
+    const first = makeHand();
+    await first.hand.execute(call('before'));
+    let refusals = 0;
+    pool.script = (verb) => {
+      if (verb !== 'start' || refusals > 3) return undefined;
+      return ++refusals > 3 ? says('unknown_sandbox') : says('leaving');
+    };
+    expect(text(await first.hand.execute(call('late')))).toBe('result of late');
+    expect(pool.ran).toEqual(['before', 'late']);
+    expect(first.saved.at(-1)).toMatchObject({ generation: 2 });
+  });
+
+  test('for good left word: a new call has another sandbox at once', async () => {
+    const { hand, saved, blobs } = makeHand({ poolSilenceLimitMs: 60_000 });
+    await hand.execute(call('before'));
+    await pool.stop();
+    blobs.set(sandboxEndKey(WORKSPACE, `sesn_${sessions}`), Buffer.from('{"generation":1}'));
+    const other = await addPool();
+    expect(text(await hand.execute(call('after')))).toBe('result of after');
+    expect(other.ran).toEqual(['after']);
+    expect(saved.at(-1)).toMatchObject({ pool_id: other.id, generation: 2 });
+  });
+
+  test('and whose word is about an older sandbox may be restarting: it is waited for', async () => {
+    const { hand, blobs, saved } = makeHand({ poolSilenceLimitMs: 60_000, binding: null });
+    pool.script = (verb, body) => (verb === 'lease' && body['generation'] === 1 ? says('stale_generation') : undefined);
+    await hand.execute(call('before'));
+    blobs.set(sandboxEndKey(WORKSPACE, `sesn_${sessions}`), Buffer.from('{"generation":1}'));
+    await pool.stop();
+    const outcome = hand.execute(call('after'));
+    const stoppedAt = performance.now();
+    await until(() => performance.now() - stoppedAt > 1_500, { what: 'requests were made in vain' });
+    pool.serve();
+    expect(text(await outcome)).toBe('result of after');
+    expect(saved.map(({ generation }) => generation)).toEqual([2]);
+  });
+
+  test('kept the outcome of a call that nobody had collected', async () => {
+    const { hand, blobs } = makeHand({ binding: { pool_id: pool.id, sandbox_id: 'sbx_gone', generation: 1 } });
+    blobs.set(callOutcomeKey(WORKSPACE, `sesn_${sessions}`, 'ran'), Buffer.from(JSON.stringify(done('kept'))));
+    expect(text(await hand.execute({ ...call('ran'), resumed: true }))).toBe('kept');
+    const cleared = makeHand({ binding: { pool_id: null, sandbox_id: null, generation: 1 } });
+    cleared.blobs.set(callOutcomeKey(WORKSPACE, `sesn_${sessions}`, 'ran'), Buffer.from(JSON.stringify(done('kept'))));
+    expect(text(await cleared.hand.execute({ ...call('ran'), resumed: true }))).toBe('kept');
+    expect(pool.ran).toEqual([]);
+  });
+});
+
 describe('a call that an earlier worker may have started', () => {
   test('is collected where it runs, and runs once', async () => {
     const first = makeHand();
@@ -343,6 +393,30 @@ describe('a lease', () => {
     const { hand } = makeHand({ hinted: Promise.resolve(pool.id) });
     expect(text(await hand.execute(call('one')))).toBe('result of one');
     expect([pool.sandboxes.size, other.sandboxes.size, leases]).toEqual([1, 0, 3]);
+  });
+
+  test('that a pool of the group did not answer is asked of another under the next generation', async () => {
+    const other = await addPool();
+    for (const one of pools)
+      one.script = (verb, body) => (verb === 'hint' || (verb === 'lease' && body['generation'] === 1) ? 'mute' : undefined);
+    const { hand, saved } = makeHand();
+    expect(text(await hand.execute(call('one')))).toBe('result of one');
+    expect(saved).toEqual([expect.objectContaining({ generation: 2 })]);
+    const given = [...pool.sandboxes.values(), ...other.sandboxes.values()].map(({ generation }) => generation);
+    expect(given.sort()).toEqual([1, 2]);
+  });
+
+  test('goes past a pool that does not answer a hint', async () => {
+    pool.script = () => 'deaf';
+    const other = await addPool();
+    const from = performance.now();
+    for (let i = 0; i < 4; i++) {
+      sessions++;
+      const { hand, saved } = makeHand({ answerTimeoutMs: 20_000 });
+      expect(text(await hand.execute(call(`one${i}`)))).toBe(`result of one${i}`);
+      expect(saved.at(-1)?.pool_id).toBe(other.id);
+    }
+    expect(performance.now() - from).toBeLessThan(20_000);
   });
 
   test('that cannot be given is an outcome with the reason', async () => {

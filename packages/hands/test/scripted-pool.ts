@@ -16,6 +16,7 @@ import {
   StartRequest,
   sandboxSubject,
   type ToolOutcome,
+  toolText,
   WaitRequest,
 } from '@manyhands/contract';
 
@@ -55,7 +56,7 @@ export interface ScriptedPool {
 
 const failure = (code: FailureCode, message = 'as the test wants it'): SandboxFailure => ({ ok: false, error: { code, message } });
 export const says = failure;
-export const text = (outcome: ToolOutcome) => outcome.content.map((block) => block.text).join('');
+export const text = (outcome: ToolOutcome) => toolText(outcome.content);
 export const done = (value: string): ToolOutcome => ({ is_error: false, content: [{ type: 'text', text: value }] });
 
 /** Resolves when requests reach it. */

@@ -4,15 +4,26 @@
  * The queued ones are read before the log is. An event that is stamped in between is then seen twice and shown once, in its stamped
  * form; read the other way round it would be missed (I2).
  */
-import type { Redis } from '@manyhands/base';
+import { decodeCursor, encodeCursor, type Redis } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import { eventIdPosition, type SessionEvent } from '@manyhands/contract';
-import { decodeCursor, EventCursor, encodeCursor } from './cursor.ts';
+import { z } from 'zod';
 import { decodeEntries, type RawEntry } from './entry.ts';
 import { sessionKeys } from './keys.ts';
 import type { EventQuery, LogEntry } from './types.ts';
 
 const CHUNK = 500;
+
+/** Where a page of events ended. */
+const EventPlace = z.strictObject({
+  /** Last position given out; null while only queued events were. */
+  p: z.int().nullable(),
+  /** Arrival of the last queued event given out; null if none was. */
+  q: z.int().nullable(),
+});
+type EventPlace = z.infer<typeof EventPlace>;
+const isEventPlace = (value: unknown): value is EventPlace => EventPlace.safeParse(value).success;
+const listName = (sessionId: string) => `events:${sessionId}`;
 
 export function createEventList(redis: Redis, blobs: BlobStore) {
   async function range(sessionId: string, from: number, to: number | null, limit: number, reverse: boolean): Promise<LogEntry[]> {
@@ -78,7 +89,7 @@ export function createEventList(redis: Redis, blobs: BlobStore) {
   }
 
   async function listEvents(sessionId: string, query: EventQuery): Promise<{ events: SessionEvent[]; nextCursor: string | null }> {
-    const cursor = query.cursor === undefined ? null : decodeCursor(EventCursor, query.cursor, query.order);
+    const cursor = query.cursor === undefined ? null : decodeCursor(listName(sessionId), query.order, isEventPlace, query.cursor);
     let position = cursor?.p ?? null;
     let arrival = cursor?.q ?? null;
     const events: SessionEvent[] = [];
@@ -140,7 +151,7 @@ export function createEventList(redis: Redis, blobs: BlobStore) {
         }
       }
     }
-    return { events, nextCursor: more ? encodeCursor({ o: query.order, p: position, q: arrival }) : null };
+    return { events, nextCursor: more ? encodeCursor(listName(sessionId), query.order, { p: position, q: arrival }) : null };
   }
 
   /** An event id carries the head seen when it was minted, so its first appearance is a short scan forward. */

@@ -7,11 +7,16 @@
  * | mh:{bNN}:s:<session>:state         | hash   | the session's, then 60 s               | expiry (delete.lua) |
  * | mh:{bNN}:s:<session>:log           | stream | the session's, then 60 s               | expiry (delete.lua) |
  * | mh:{bNN}:s:<session>:queue         | list   | while client events are not stamped    | append.lua          |
+ * | mh:{bNN}:s:<session>:files         | hash   | the session's                          | delete, finishDeletes |
  * | mh:{bNN}:s:<session>:lease         | string | lease time, renewed by its worker      | expiry, release.lua |
  * | mh:{bNN}:s:<session>:sent:<digest> | string | 60 s after a send                      | expiry              |
  * | mh:{bNN}:dirty                     | zset   | for ever; a member while there is work | append.lua          |
+ * | mh:{bNN}:deleted                   | zset   | for ever; a member while blobs of a deleted session may be left | finishDeletes |
  * | mh:{<workspace>}:sessions          | zset   | for ever; score = creation in ms       | SessionLog.delete   |
  * | mh:preview:<session>               | channel (pub/sub), nothing stored                               |                     |
+ *
+ * In the state, beside what `state.ts` reads: `call:<event id>` = ask | custom for each call that waits for its client's word, `unanswered`
+ * = how many those are, `parked` = 1 while the session is told idle because of them. Only the scripts look at these.
  */
 export const BUCKETS = 64;
 
@@ -35,7 +40,9 @@ export interface SessionKeys {
   log: string;
   queue: string;
   lease: string;
+  files: string;
   dirty: string;
+  deleted: string;
   sent(digest: string): string;
 }
 
@@ -48,7 +55,9 @@ export function sessionKeys(sessionId: string): SessionKeys {
     log: `${base}:log`,
     queue: `${base}:queue`,
     lease: `${base}:lease`,
+    files: `${base}:files`,
     dirty: `mh:${bucket}:dirty`,
+    deleted: `mh:${bucket}:deleted`,
     sent: (digest) => `${base}:sent:${digest}`,
   };
 }
@@ -56,7 +65,10 @@ export function sessionKeys(sessionId: string): SessionKeys {
 export function dirtyKey(bucket: number): string {
   return `mh:${tag(bucket)}:dirty`;
 }
-/** Members of the dirty set name the workspace too, so that a sweep can enqueue without another read. */
+export function deletedKey(bucket: number): string {
+  return `mh:${tag(bucket)}:deleted`;
+}
+/** Members of the dirty and the deleted set name the workspace too, so that a sweep can enqueue without another read. */
 export function dirtyMember(sessionId: string, workspaceId: string): string {
   return `${sessionId}|${workspaceId}`;
 }

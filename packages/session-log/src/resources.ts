@@ -1,21 +1,26 @@
 /** The session and thread resources as the API shows them, from what is stored. */
-import { primaryThreadId, type Session, type SessionThread, timestamp } from '@manyhands/contract';
-import type { StoredSession } from './types.ts';
+import { type FileResource, primaryThreadId, type Session, type SessionThread, timestamp } from '@manyhands/contract';
+import type { SessionFile, StoredSession } from './types.ts';
+import { activeMs, type RuntimeCost, usageReport } from './usage.ts';
 
 function seconds(ms: number): number {
   return Math.max(0, Math.round(ms) / 1000);
 }
 function stats({ record, state }: StoredSession, nowMs: number) {
-  const running = state.running_since_ms === null ? 0 : nowMs - state.running_since_ms;
+  const endedAtMs = state.archived_at_ms ?? (state.status === 'terminated' ? state.updated_at_ms : nowMs);
   return {
-    active_seconds: seconds(state.active_ms + running),
-    duration_seconds: seconds((state.archived_at_ms ?? nowMs) - record.created_at_ms),
+    active_seconds: seconds(activeMs(state, nowMs)),
+    duration_seconds: seconds(endedAtMs - record.created_at_ms),
   };
 }
 
-export function toSession(stored: StoredSession, nowMs: number): Session {
+export function toFileResource({ id, file_id, mount_path, created_at_ms }: SessionFile): FileResource {
+  const created_at = timestamp(created_at_ms);
+  return { type: 'file', id, file_id, mount_path, created_at, updated_at: created_at };
+}
+
+export function toSession(stored: StoredSession, nowMs: number, runtimeCost: RuntimeCost): Session {
   const { record, state } = stored;
-  const { active_seconds, duration_seconds } = stats(stored, nowMs);
   return {
     type: 'session',
     id: record.id,
@@ -24,11 +29,11 @@ export function toSession(stored: StoredSession, nowMs: number): Session {
     agent: record.agent,
     environment_id: record.environment_id,
     vault_ids: [],
-    resources: [],
+    resources: stored.files.map(toFileResource),
     outcome_evaluations: [],
-    stats: { active_seconds, duration_seconds },
-    usage: { ...state.usage, active_seconds },
-    budget: null,
+    stats: stats(stored, nowMs),
+    usage: usageReport(state.usage, activeMs(state, nowMs), runtimeCost),
+    budget: state.budget,
     metadata: state.metadata,
     deployment_id: null,
     created_at: timestamp(record.created_at_ms),
@@ -39,7 +44,7 @@ export function toSession(stored: StoredSession, nowMs: number): Session {
 
 /** A single-agent session has one thread, the primary one; it shares the session's life. */
 export function toThread(stored: StoredSession, nowMs: number): SessionThread {
-  const session = toSession(stored, nowMs);
+  const session = toSession(stored, nowMs, () => 0);
   const { multiagent: _multiagent, ...agent } = session.agent;
   return {
     type: 'session_thread',

@@ -14,16 +14,18 @@ export type ScriptedRedis = Redis & {
   mhRenew(...keysAndArguments: Argument[]): Promise<number>;
   mhRelease(...keysAndArguments: Argument[]): Promise<number>;
   mhChange(...keysAndArguments: Argument[]): Promise<number>;
+  mhFiles(...keysAndArguments: Argument[]): Promise<number | Reply>;
 };
 
 const SCRIPTS = {
-  mhCreate: 'create.5',
+  mhCreate: 'create.6',
   mhSend: 'send.5',
   mhAppend: 'append.4',
   mhAcquire: 'acquire.5',
   mhRenew: 'renew.2',
   mhRelease: 'release.3',
-  mhChange: 'change.4',
+  mhChange: 'change.6',
+  mhFiles: 'files.2',
 };
 
 function source(file: string): string {

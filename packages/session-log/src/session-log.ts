@@ -5,20 +5,26 @@
 import { AppError, type Redis } from '@manyhands/base';
 import type { EventBody, SessionEvent } from '@manyhands/contract';
 import { primaryThreadId, timestamp } from '@manyhands/contract';
+import { answeredCall, firstAnswer, latestForm } from './answers.ts';
 import { decodeEntries, encodeBody, type RawEntry } from './entry.ts';
 import { createEventList } from './event-list.ts';
-import { dirtyMember, sessionIndexKey, sessionKeys } from './keys.ts';
+import { BUCKETS, deletedKey, dirtyMember, parseDirtyMember, sessionIndexKey, sessionKeys } from './keys.ts';
 import { defineScripts } from './scripts.ts';
+import { createSessionFiles, filesFields } from './session-files.ts';
 import { createSessionIndex } from './session-index.ts';
-import { initialFields } from './state.ts';
-import type { SessionLog, SessionLogDeps, StoredSession } from './types.ts';
+import { budgetFields, initialFields } from './state.ts';
+import type { SessionLog, SessionLogDeps, SessionRecord, StoredSession } from './types.ts';
 
 const SENT_MEMORY_SECONDS = 60;
 const DELETED_READABLE_SECONDS = 60;
+/** By then no worker writes for a deleted session any more: its lease is long over. */
+const DELETED_SETTLED_MS = 60_000;
 const PLACES_MAX = 10_000;
+const CREATION_GIVEN_UP_MS = 30_000;
 
-type Change = 'done' | 'unchanged' | 'missing' | 'archived' | 'running' | 'stale';
+type Change = 'done' | 'resumed' | 'unchanged' | 'missing' | 'archived' | 'running' | 'stale';
 const CHANGE_CODES: Record<number, Change> = {
+  2: 'resumed',
   1: 'done',
   0: 'unchanged',
   [-1]: 'missing',
@@ -30,7 +36,7 @@ const CHANGE_CODES: Record<number, Change> = {
 export function createSessionLog({ redis: connection, blobs, clock, ids }: SessionLogDeps): SessionLog {
   const redis = defineScripts(connection);
   const events = createEventList(redis, blobs);
-  const index = createSessionIndex(redis);
+  const index = createSessionIndex(redis, clock);
 
   async function get(sessionId: string): Promise<StoredSession | null> {
     return (await index.load([sessionId]))[0] ?? null;
@@ -69,27 +75,27 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
   }
 
   async function change(
-    sessionId: string,
+    { record, state }: StoredSession,
     what: 'update' | 'archive' | 'delete',
-    revision: number,
     fields: string[],
     bodies: EventBody[],
-    head: number,
+    newRecord?: SessionRecord,
   ): Promise<Change> {
-    const keys = sessionKeys(sessionId);
-    const flat = bodies.flatMap((body) => {
-      const { type, ...rest } = body;
-      return [ids.eventId(head), type, JSON.stringify(rest)];
-    });
+    const keys = sessionKeys(record.id);
+    const { flat } = await prepare(record.workspace_id, record.id, state.head, bodies);
     const code = await redis.mhChange(
       keys.state,
       keys.log,
       keys.rec,
       keys.queue,
+      keys.deleted,
+      keys.dirty,
       clock.now(),
       what,
-      revision,
+      state.revision,
       DELETED_READABLE_SECONDS,
+      dirtyMember(record.id, record.workspace_id),
+      newRecord ? JSON.stringify(newRecord) : '',
       fields.length,
       ...fields,
       ...flat,
@@ -99,15 +105,25 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
     return result;
   }
 
+  /** What lies outside the session's bucket. */
+  async function deleteRest(workspaceId: string, sessionId: string): Promise<void> {
+    await redis.zrem(sessionIndexKey(workspaceId), sessionId);
+    await redis.del(sessionKeys(sessionId).files);
+    await blobs.deletePrefix(`${workspaceId}/${sessionId}/`);
+  }
+
   return {
     ...events,
+    ...createSessionFiles(redis, clock),
     get,
     list: index.list,
 
-    async create({ record, title, metadata, initialEvents }) {
+    async create({ record, title, metadata, budget, files = [], initialEvents }) {
       const keys = sessionKeys(record.id);
       const { flat } = await prepare(record.workspace_id, record.id, 0, initialEvents);
-      const fields = initialFields(title, metadata, record.created_at_ms);
+      const fields = initialFields(title, metadata, budget, record.created_at_ms);
+      // What takes an id without a session for a stray waits longer than this.
+      if (clock.now() - record.created_at_ms > CREATION_GIVEN_UP_MS) throw new AppError('unavailable', 'creating a session took too long');
       await redis.zadd(sessionIndexKey(record.workspace_id), record.created_at_ms, record.id);
       await redis.mhCreate(
         keys.rec,
@@ -115,9 +131,11 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
         keys.log,
         keys.queue,
         keys.dirty,
+        keys.files,
         JSON.stringify(record),
         record.created_at_ms,
         dirtyMember(record.id, record.workspace_id),
+        ...counted(filesFields(files)),
         fields.length,
         ...fields,
         ...flat,
@@ -131,18 +149,33 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
       const { workspaceId } = place;
       const keys = sessionKeys(sessionId);
       const { ids: minted, flat } = await prepare(workspaceId, sessionId, place.head, bodies);
-      const reply = await redis.mhSend(
-        keys.state,
-        keys.log,
-        keys.queue,
-        keys.dirty,
-        keys.sent(digest),
-        clock.now(),
-        dirtyMember(sessionId, workspaceId),
-        isRetry ? 1 : 0,
-        SENT_MEMORY_SECONDS,
-        ...flat,
-      );
+      /** Where the log has the answer already, by place in the request. */
+      const known = new Map<number, number>();
+      const ask = () =>
+        redis.mhSend(
+          keys.state,
+          keys.log,
+          keys.queue,
+          keys.dirty,
+          keys.sent(digest),
+          clock.now(),
+          dirtyMember(sessionId, workspaceId),
+          isRetry ? 1 : 0,
+          SENT_MEMORY_SECONDS,
+          ...bodies.flatMap((body, i) => [...flat.slice(i * 4, i * 4 + 4), answeredCall(body) ?? '', known.get(i) ?? '']),
+        );
+      let reply = await ask();
+      // Each round either ends or learns of one more answer that was given before.
+      while (reply[0] === -3) {
+        const index = Number(reply[1]);
+        const body = bodies[index]!;
+        const given = await firstAnswer(events.read, sessionId, body);
+        if ('why' in given) return { outcome: 'no_such_call', index, call: answeredCall(body) ?? '', why: given.why };
+        known.set(index, given.position);
+        reply = await ask();
+      }
+      if (reply[0] === -4) return { outcome: 'waiting', index: Number(reply[1]), calls: String(reply[2]).split(',') };
+      if (reply[0] === -5) return { outcome: 'capped', index: Number(reply[1]) };
       if (reply[0] === -1) {
         places.delete(sessionId);
         return { outcome: 'missing' };
@@ -153,27 +186,39 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
         const decoded = await decodeEntries(blobs, entries);
         return { outcome: 'repeated', events: decoded.map(({ event }) => event) };
       }
-      place.head = Math.max(place.head, Number(reply[2]));
-      const answer: SessionEvent[] = bodies.map((body, i) => {
+      const answer: SessionEvent[] = [];
+      for (const [i, body] of bodies.entries()) {
+        const position = Number(reply[2 + i * 2]);
         const time = reply[3 + i * 2];
-        return { id: minted[i]!, ...body, processed_at: time === '' || time === undefined ? null : timestamp(Number(time)) };
-      });
+        if (time === 'stored') {
+          answer.push((await latestForm(events.read, sessionId, position)).event);
+          continue;
+        }
+        place.head = Math.max(place.head, position);
+        answer.push({ id: minted[i]!, ...body, processed_at: time === '' || time === undefined ? null : timestamp(Number(time)) });
+      }
       return { outcome: 'stored', events: answer, startsWork: reply[1] === 1 };
     },
 
-    async update(sessionId, revision, { title, metadata }) {
+    async update(sessionId, revision, { title, metadata, agent, budget }) {
       const stored = await get(sessionId);
       if (!stored) return 'missing';
+      const { record, state } = stored;
+      if (state.revision !== revision) return 'stale';
       const fields = ['updated_at', String(clock.now())];
       if (title !== undefined) fields.push('title', JSON.stringify(title));
       if (metadata !== undefined) fields.push('metadata', JSON.stringify(metadata));
+      if (budget !== undefined) fields.push(...Object.entries(budgetFields(budget)).flat());
       const body: EventBody = {
         type: 'session.updated',
         ...(title === undefined ? {} : { title }),
-        ...(metadata === undefined ? {} : { metadata }),
+        // Cleared metadata is not told, as the API has it.
+        ...(metadata === undefined || Object.keys(metadata).length === 0 ? {} : { metadata }),
+        ...(agent === undefined ? {} : { agent }),
+        ...(budget === undefined ? {} : { budget }),
       };
-      const result = await change(sessionId, 'update', revision, fields, [body], stored.state.head);
-      return result === 'done' ? 'updated' : (result as 'stale' | 'missing' | 'archived');
+      const result = await change(stored, 'update', fields, [body], agent && { ...record, agent });
+      return result === 'done' ? 'updated' : (result as 'resumed' | 'stale' | 'missing' | 'archived' | 'running');
     },
 
     async archive(sessionId) {
@@ -184,42 +229,56 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
         { type: 'session.thread_status_terminated', session_thread_id: primaryThreadId(sessionId), agent_name: stored.record.agent.name },
         { type: 'session.status_terminated' },
       ];
-      const result = await change(
-        sessionId,
-        'archive',
-        0,
-        ['status', 'terminated', 'archived_at', now, 'updated_at', now],
-        bodies,
-        stored.state.head,
-      );
+      const result = await change(stored, 'archive', ['status', 'terminated', 'archived_at', now, 'updated_at', now], bodies);
       return result === 'done' || result === 'unchanged' ? 'archived' : (result as 'running' | 'missing');
     },
 
     async delete(sessionId) {
       const stored = await get(sessionId);
       if (!stored) return 'missing';
-      const result = await change(sessionId, 'delete', 0, ['status', 'deleted'], [{ type: 'session.deleted' }], stored.state.head);
+      const result = await change(stored, 'delete', ['status', 'deleted'], [{ type: 'session.deleted' }]);
       if (result !== 'done') return result as 'running' | 'missing';
-      await redis.zrem(sessionIndexKey(stored.record.workspace_id), sessionId);
-      await blobs.deletePrefix(`${stored.record.workspace_id}/${sessionId}/`);
+      await deleteRest(stored.record.workspace_id, sessionId);
       return 'deleted';
     },
 
-    async countByEnvironment(workspaceId, environmentId) {
-      let count = 0;
-      let batch: string[] = [];
-      const flush = async () => {
-        for (const session of await index.load(batch)) if (session?.record.environment_id === environmentId) count++;
-        batch = [];
-      };
-      for await (const { id } of index.all(workspaceId)) {
-        batch.push(id);
-        if (batch.length === 200) await flush();
+    async finishDeletes(alsoEnd) {
+      const before = clock.now() - DELETED_SETTLED_MS;
+      const pipeline = redis.pipeline();
+      for (let bucket = 0; bucket < BUCKETS; bucket++) pipeline.zrangebyscore(deletedKey(bucket), '-inf', before);
+      const found = (await pipeline.exec()) ?? [];
+      let finished = 0;
+      for (const [bucket, [error, members]] of found.entries()) {
+        if (error) throw error;
+        for (const member of members as string[]) {
+          const { sessionId, workspaceId } = parseDirtyMember(member);
+          await deleteRest(workspaceId, sessionId);
+          await alsoEnd?.(workspaceId, sessionId);
+          // Last, so that a crash leaves the member for the next call.
+          await redis.zrem(deletedKey(bucket), member);
+          finished++;
+        }
       }
-      await flush();
-      return count;
+      return finished;
+    },
+
+    async existing(sessionIds) {
+      const pipeline = redis.pipeline();
+      for (const id of sessionIds) pipeline.exists(sessionKeys(id).rec);
+      const found = (await pipeline.exec()) ?? [];
+      return new Set(
+        sessionIds.filter((_, i) => {
+          const [error, exists] = found[i] ?? [null, 0];
+          if (error) throw error;
+          return exists === 1;
+        }),
+      );
     },
   };
+}
+
+function counted(values: string[]): (string | number)[] {
+  return [values.length, ...values];
 }
 
 async function entriesAt(redis: Redis, log: string, positions: string[]): Promise<RawEntry[]> {

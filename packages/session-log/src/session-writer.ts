@@ -61,6 +61,7 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
       }
       const now = clock.now();
       const fields = changedFields(batch.state ?? {}, now);
+      const calls = (batch.calls ?? []).flatMap(({ id, waitsFor }) => [id, waitsFor ?? '']);
       const [code, positions, head, time] = await redis.mhAppend(
         keys.state,
         keys.log,
@@ -70,13 +71,18 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
         n,
         now,
         dirtyMember(lease.sessionId, workspaceId),
-        batch.goIdle ? 1 : 0,
+        batch.parkAt !== undefined ? batch.parkAt : batch.goIdle ? 'idle' : '',
         batch.wakeAtMs ?? '',
+        batch.budget?.must ?? '',
+        batch.budget?.spentNano ?? 0,
         fields.length,
         ...fields,
+        calls.length,
+        ...calls,
         ...entries,
       );
       if (code === 0) return { outcome: 'pending' };
+      if (code === -2) return { outcome: 'budget' };
       if (code === -1) throw new AppError('fenced', 'another worker took this session over');
       if (code !== 1 && code !== 2) throw new AppError('internal', `append ${n} was refused with ${code}`);
       return {

@@ -1,16 +1,14 @@
 /** The state hash: its fields as text and as typed state. */
-import type { SessionStatus, SessionUsage } from '@manyhands/contract';
-import type { AppendBatch, SessionRecord, SessionState, StoredSession } from './types.ts';
+import { type Budget, nanoUsdOf, type SessionStatus } from '@manyhands/contract';
+import type { AppendBatch, SessionRecord, SessionState, StoredSession, UsageTotals } from './types.ts';
+import { NO_USAGE } from './usage.ts';
 
-export const NO_USAGE: SessionUsage = {
-  input_tokens: 0,
-  output_tokens: 0,
-  cache_read_input_tokens: 0,
-  cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
-  active_seconds: 0,
-};
+/** `cap` is the budget as nano-dollars, for the scripts. */
+export function budgetFields(budget: Budget | null): Record<string, string> {
+  return budget ? { budget: JSON.stringify(budget), cap: String(nanoUsdOf(budget.max_list_cost)) } : { budget: '', cap: '' };
+}
 
-export function initialFields(title: string | null, metadata: Record<string, string>, nowMs: number): string[] {
+export function initialFields(title: string | null, metadata: Record<string, string>, budget: Budget | null, nowMs: number): string[] {
   const fields: Record<string, string | number> = {
     seq: 0,
     status: 'idle',
@@ -24,6 +22,9 @@ export function initialFields(title: string | null, metadata: Record<string, str
     updated_at: nowMs,
     archived_at: '',
     usage: JSON.stringify(NO_USAGE),
+    ...budgetFields(budget),
+    spent: 0,
+    capped: '',
     active_ms: 0,
     running_since: '',
     checkpoint: '',
@@ -48,7 +49,8 @@ export function parseState(hash: Record<string, string>): SessionState | null {
     metadata: json<Record<string, string>>('metadata') ?? {},
     updated_at_ms: number('updated_at') ?? 0,
     archived_at_ms: number('archived_at'),
-    usage: json<SessionUsage>('usage') ?? NO_USAGE,
+    usage: json<UsageTotals>('usage') ?? NO_USAGE,
+    budget: json<Budget>('budget'),
     active_ms: number('active_ms') ?? 0,
     running_since_ms: number('running_since'),
     checkpoint: json('checkpoint'),
@@ -64,6 +66,8 @@ export function changedFields(change: NonNullable<AppendBatch['state']>, nowMs: 
   const fields: [string, string][] = [];
   if (change.status !== undefined) fields.push(['status', change.status]);
   if (change.usage !== undefined) fields.push(['usage', JSON.stringify(change.usage)]);
+  if (change.spentNano !== undefined) fields.push(['spent', String(change.spentNano)]);
+  if (change.capped !== undefined) fields.push(['capped', change.capped ? '1' : '']);
   if (change.activeMs !== undefined) fields.push(['active_ms', String(Math.round(change.activeMs))]);
   if (change.runningSinceMs !== undefined)
     fields.push(['running_since', change.runningSinceMs === null ? '' : String(change.runningSinceMs)]);
@@ -80,5 +84,5 @@ export function parseSession(record: string, flat: string[]): StoredSession | nu
   const hash: Record<string, string> = {};
   for (let i = 0; i + 1 < flat.length; i += 2) hash[flat[i]!] = flat[i + 1]!;
   const state = parseState(hash);
-  return state ? { record: JSON.parse(record) as SessionRecord, state } : null;
+  return state ? { record: JSON.parse(record) as SessionRecord, state, files: [] } : null;
 }

@@ -9,6 +9,7 @@
 import type { Clock, IdSource, Logger, Redis } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import type {
+  Budget,
   ClientEventBody,
   EventBody,
   EventType,
@@ -16,10 +17,9 @@ import type {
   SessionAgent,
   SessionEvent,
   SessionStatus,
-  SessionUsage,
 } from '@manyhands/contract';
 
-/** What never changes in a session's life. Times are milliseconds. */
+/** What a session is. Times are milliseconds. Only the tools of its agent ever change, and only while it is idle. */
 export interface SessionRecord {
   id: string;
   workspace_id: string;
@@ -33,11 +33,26 @@ export interface SandboxBinding {
   pool_id: string | null;
   sandbox_id: string | null;
   generation: number;
+  /** The head of the log when the last sandbox was given up: calls that were asked for after it never were in one. */
+  ended_at?: number;
 }
 /** How far the context is folded: everything up to `position` is in the blob. */
 export interface Checkpoint {
   position: number;
   blob: string;
+}
+
+/** Plain sums over the session. */
+export interface UsageTotals {
+  input_tokens: number;
+  output_tokens: number;
+  cache_read_input_tokens: number;
+  cache_creation_5m: number;
+  cache_creation_1h: number;
+  web_search_requests: number;
+  web_fetch_requests: number;
+  /** Of all requests, without running time; null once something was used that has no list price. */
+  list_cost_nano: number | null;
 }
 
 /** What changes with the log, in the same Lua call. */
@@ -49,7 +64,8 @@ export interface SessionState {
   metadata: Record<string, string>;
   updated_at_ms: number;
   archived_at_ms: number | null;
-  usage: SessionUsage;
+  usage: UsageTotals;
+  budget: Budget | null;
   /** Milliseconds of work in turns that ended; the running one counts from `running_since_ms`. */
   active_ms: number;
   running_since_ms: number | null;
@@ -59,12 +75,21 @@ export interface SessionState {
   takeovers: number;
   /** Model attempts that failed in a row. */
   failures: number;
-  /** Changes with every title or metadata update; guards read-modify-write. */
+  /** Changes with every update by a client; guards read-modify-write. */
   revision: number;
+}
+/** A file that is mounted in a session; `file_id` is the session's own copy. Times are milliseconds. */
+export interface SessionFile {
+  id: string;
+  file_id: string;
+  mount_path: string;
+  created_at_ms: number;
 }
 export interface StoredSession {
   record: SessionRecord;
   state: SessionState;
+  /** Oldest first. A worker asks for them by themselves, since they may change while it works. */
+  files: SessionFile[];
 }
 
 /** One entry of the stream. `hidden` is for the harness only (thinking blocks, model ids); it is never shown. */
@@ -87,7 +112,17 @@ export interface CreateSession {
   record: SessionRecord;
   title: string | null;
   metadata: Record<string, string>;
+  budget: Budget | null;
+  files?: SessionFile[];
   initialEvents: ClientEventBody[];
+}
+
+export interface SessionChange {
+  title?: string | null;
+  metadata?: Record<string, string>;
+  agent?: SessionAgent;
+  /** Null takes it away. */
+  budget?: Budget | null;
 }
 
 export type SendResult =
@@ -95,7 +130,16 @@ export type SendResult =
   /** The same request was stored before (CONTRACT 8 K); nothing was appended. */
   | { outcome: 'repeated'; events: SessionEvent[] }
   | { outcome: 'missing' }
-  | { outcome: 'archived' };
+  | { outcome: 'archived' }
+  /** The session is at its budget: event `index` is of a kind that is not taken then. Nothing was stored. */
+  | { outcome: 'capped'; index: number }
+  /** Event `index` is a message, and the session is parked: it waits for answers to these calls. Nothing was stored. */
+  | { outcome: 'waiting'; index: number; calls: string[] }
+  /** Event `index` answers what is no call that waits for such an answer. Nothing was stored. */
+  | { outcome: 'no_such_call'; index: number; call: string; why: NoSuchCall };
+
+/** Why an answer is refused: there is no such call, it is of another kind, it was not asked for, or it is over without an answer. */
+export type NoSuchCall = 'unknown' | 'other_kind' | 'not_asked' | 'over';
 
 export interface SendRequest {
   sessionId: string;
@@ -137,15 +181,32 @@ export interface SessionLog {
   /** Null for a session that never was or is deleted. The caller checks the workspace. */
   get(sessionId: string): Promise<StoredSession | null>;
   list(workspaceId: string, query: SessionQuery): Promise<SessionPage>;
-  /** Sets title and metadata and appends `session.updated` with what changed. `stale`: somebody else changed it since `revision`. */
+  /**
+   * Makes the changes and appends `session.updated` with them. `stale`: somebody else changed the session since `revision`. `running`: its
+   * agent changes only while it is idle. `resumed`: the session stopped at its budget and has work again; it wants a worker.
+   */
   update(
     sessionId: string,
     revision: number,
-    change: { title?: string | null; metadata?: Record<string, string> },
-  ): Promise<'updated' | 'stale' | 'missing' | 'archived'>;
+    change: SessionChange,
+  ): Promise<'updated' | 'resumed' | 'stale' | 'missing' | 'archived' | 'running'>;
+  /** `taken`: another file is mounted at this path, above or below it. Retries with the same id add nothing. */
+  addFile(
+    sessionId: string,
+    file: SessionFile,
+  ): Promise<{ outcome: 'added' | 'missing' | 'archived' | 'too_many' } | { outcome: 'taken'; path: string }>;
+  removeFile(sessionId: string, resourceId: string): Promise<'removed' | 'unknown' | 'missing' | 'archived'>;
+  /** What a sandbox of the session has to have mounted now. The revision changes with every change; 0: there never was a file. */
+  filesRevision(sessionId: string): Promise<number>;
+  files(sessionId: string): Promise<{ revision: number; files: SessionFile[] }>;
   archive(sessionId: string): Promise<'archived' | 'running' | 'missing'>;
   /** Appends `session.deleted`, ends the session's keys after a minute (so that readers see it) and its blobs at once. */
   delete(sessionId: string): Promise<'deleted' | 'running' | 'missing'>;
+  /**
+   * Ends what deleted sessions left: because whoever deleted them died half-way, or because a worker still wrote. To be called now and then,
+   * by any number of processes. Resolves to how many sessions were finished.
+   */
+  finishDeletes(alsoEnd?: (workspaceId: string, sessionId: string) => Promise<void>): Promise<number>;
   send(request: SendRequest): Promise<SendResult>;
   listEvents(sessionId: string, query: EventQuery): Promise<{ events: SessionEvent[]; nextCursor: string | null }>;
   /** Entries behind `after`, oldest first, bodies resolved. */
@@ -154,8 +215,8 @@ export interface SessionLog {
   pending(sessionId: string, positions?: number[]): Promise<LogEntry[]>;
   /** Position of the first appearance of an event, or null. */
   findEvent(sessionId: string, eventId: string): Promise<number | null>;
-  /** How many sessions of a workspace refer to an environment (deletion guard). */
-  countByEnvironment(workspaceId: string, environmentId: string): Promise<number>;
+  /** Which of these sessions there are. */
+  existing(sessionIds: string[]): Promise<ReadonlySet<string>>;
 }
 
 /** What a worker holds while it runs a session. */
@@ -168,6 +229,9 @@ export interface Lease {
   takeovers: number;
 }
 
+/** What a call of the agent waits for: a confirmation, or the result of a custom tool. */
+export type CallWait = 'ask' | 'custom';
+
 /** One fenced append: all or nothing. */
 export interface AppendBatch {
   /** Events in order; `stamp` names queued entries by position, which get their second appearance here. */
@@ -175,7 +239,11 @@ export interface AppendBatch {
   /** State that changes with it. Only the named fields change. */
   state?: Partial<{
     status: SessionStatus;
-    usage: SessionUsage;
+    usage: UsageTotals;
+    /** With every idle: what was spent by then, in nano-dollars. */
+    spentNano: number;
+    /** The turn stopped at the budget: it goes on as soon as that is raised or taken away. */
+    capped: boolean;
     activeMs: number;
     runningSinceMs: number | null;
     checkpoint: Checkpoint;
@@ -183,14 +251,29 @@ export interface AppendBatch {
     takeovers: number;
     failures: number;
   }>;
+  /**
+   * Calls that wait for the client's word from here on, and calls that no longer do. `'taken'`: the worker answers in the client's place;
+   * the batch is refused with `pending` if the client was faster.
+   */
+  calls?: { id: string; waitsFor: CallWait | 'taken' | null }[];
+  /**
+   * What the session spent, in nano-dollars, and how its budget must stand for this batch: something `left` of it (or no budget), or
+   * `reached`. Refused with `budget` otherwise: clients may change a budget at any time.
+   */
+  budget?: { spentNano: number; must: 'left' | 'reached' };
   /** Clears the dirty mark, but only if nothing is queued; otherwise the whole batch is refused with `pending`. */
   goIdle?: boolean;
+  /**
+   * The same for a session whose calls wait for its client: messages may stay queued, and it is refused with `pending` if the log is not at
+   * this head any more.
+   */
+  parkAt?: number;
   /** Not before this time (milliseconds) should a sweep wake the session again: the back-off of `rescheduling`. */
   wakeAtMs?: number;
 }
 export type AppendResult =
   /** `positions` in the order of `entries`; `processedAt` is the RFC 3339 stamp they all got. */
-  { outcome: 'applied'; positions: number[]; head: number; processedAt: string } | { outcome: 'pending' };
+  { outcome: 'applied'; positions: number[]; head: number; processedAt: string } | { outcome: 'pending' } | { outcome: 'budget' };
 
 /** The part of the log that workers use. `append` throws AppError `fenced` when another worker took over: stop quietly (I3). */
 export interface SessionWriter {

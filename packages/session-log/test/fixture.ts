@@ -1,7 +1,7 @@
 /** A log on a private Redis, for tests of this package. */
 import { createRedis, randomIds, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import type { ClientEventBody, SessionAgent } from '@manyhands/contract';
+import type { Budget, ClientEventBody, SessionAgent } from '@manyhands/contract';
 import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
 import { createSessionLog, createSessionWriter, createTail, type SessionRecord } from '../src/index.ts';
 
@@ -41,7 +41,7 @@ export async function startFixture() {
     log,
     writer,
     tail,
-    async session(initialEvents: ClientEventBody[] = []): Promise<SessionRecord> {
+    async session(initialEvents: ClientEventBody[] = [], budget: Budget | null = null): Promise<SessionRecord> {
       const record: SessionRecord = {
         id: randomIds.id('session'),
         workspace_id: 'wrkspc_test',
@@ -49,7 +49,7 @@ export async function startFixture() {
         environment_id: 'env_test',
         created_at_ms: Date.now(),
       };
-      await log.create({ record, title: null, metadata: {}, initialEvents });
+      await log.create({ record, title: null, metadata: {}, budget, initialEvents });
       return record;
     },
     send: (sessionId: string, ...bodies: ClientEventBody[]) => log.send({ sessionId, bodies, digest: `d${digest++}`, isRetry: false }),

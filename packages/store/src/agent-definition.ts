@@ -4,6 +4,7 @@ import {
   type Agent,
   type AgentCreate,
   type AgentDefinition,
+  type AgentOverrides,
   type AgentUpdate,
   type Effort,
   METADATA_MAX_KEYS,
@@ -11,7 +12,7 @@ import {
   type ModelConfig,
   type ModelIn,
   mergeMetadata,
-  resolveToolset,
+  resolveTools,
 } from '@manyhands/contract';
 
 /** What an agent gets whose request names no effort. */
@@ -42,7 +43,7 @@ export function defineAgent(input: AgentCreate): { definition: AgentDefinition; 
       description: textOrNull(input.description),
       system: textOrNull(input.system),
       model: resolveModel(input.model, null),
-      tools: (input.tools ?? []).map(resolveToolset),
+      tools: resolveTools(input.tools),
       mcp_servers: [],
       skills: [],
       multiagent: null,
@@ -68,8 +69,23 @@ export function changeAgent(stored: Agent, change: AgentUpdate): Agent {
     description: change.description === undefined ? stored.description : textOrNull(change.description),
     system: change.system === undefined ? stored.system : textOrNull(change.system),
     model: change.model === undefined ? stored.model : resolveModel(change.model, stored.model),
-    tools: change.tools === undefined ? stored.tools : (change.tools ?? []).map(resolveToolset),
+    tools: change.tools === undefined ? stored.tools : resolveTools(change.tools),
     metadata,
+  };
+}
+
+/**
+ * The agent as one session has it: each given field replaces the agent's whole, left out it is inherited, null or empty it is cleared. A
+ * model brings its own effort and speed or the defaults; nothing of the agent's model is left.
+ */
+export function overrideAgent<A extends AgentDefinition>(agent: A, wanted: AgentOverrides): A {
+  if (wanted.model === null)
+    throw invalidRequest("agent.model: cannot be cleared; leave it out to use the agent's", { errorCode: 'agent_model_required' });
+  return {
+    ...agent,
+    model: wanted.model === undefined ? agent.model : resolveModel(wanted.model, null),
+    system: wanted.system === undefined ? agent.system : textOrNull(wanted.system),
+    tools: wanted.tools === undefined ? agent.tools : resolveTools(wanted.tools),
   };
 }
 

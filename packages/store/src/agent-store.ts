@@ -1,11 +1,13 @@
 /** Agents: versioned records. Every effective change makes a new immutable version; an update that changes nothing makes none. */
 import { isDeepStrictEqual } from 'node:util';
-import { type Clock, type IdSource, notFound, type Redis } from '@manyhands/base';
+import { type Clock, decodeCursor, encodeCursor, type IdSource, notFound, type Redis } from '@manyhands/base';
 import { type Agent, type AgentCreate, type AgentUpdate, type Page, timestamp } from '@manyhands/contract';
 import { changeAgent, defineAgent } from './agent-definition.ts';
-import { decodeCursor, encodeCursor } from './cursor.ts';
 import { keys } from './keys.ts';
 import { createRecords, type ListQuery, laterTimestamp } from './records.ts';
+
+/** A page of versions starts behind one. */
+const isVersion = (value: unknown): value is number => Number.isSafeInteger(value);
 
 /** Methods that name an agent throw a WireError `not_found_error` if the workspace has no such agent; `get` answers null. */
 export interface AgentStore {
@@ -73,7 +75,7 @@ export function createAgentStore(redis: Redis, clock: Clock, ids: IdSource): Age
     async versions(workspaceId, id, query) {
       const list = `versions:${id}`;
       const newest = await mustGet(workspaceId, id);
-      const after = query.cursor === undefined ? newest.version + 1 : Number(decodeCursor(list, 'desc', query.cursor));
+      const after = query.cursor === undefined ? newest.version + 1 : decodeCursor(list, 'desc', isVersion, query.cursor);
       const wanted: string[] = [];
       for (let version = Math.min(after - 1, newest.version); version >= 1 && wanted.length < query.limit; version--)
         wanted.push(String(version));
@@ -81,7 +83,7 @@ export function createAgentStore(redis: Redis, clock: Clock, ids: IdSource): Age
       const last = wanted.at(-1);
       return {
         data: texts.flatMap((text) => (text === null ? [] : [{ ...(JSON.parse(text) as Agent), archived_at: newest.archived_at }])),
-        next_page: last !== undefined && last !== '1' ? encodeCursor(list, 'desc', last) : null,
+        next_page: last !== undefined && last !== '1' ? encodeCursor(list, 'desc', Number(last)) : null,
       };
     },
   };

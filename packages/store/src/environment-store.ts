@@ -5,6 +5,9 @@ import { type Environment, type EnvironmentCreate, type EnvironmentUpdate, type 
 import { createCloudConfig, mergeCloudConfig, mergeEnvironmentMetadata } from './environment-config.ts';
 import { createRecords, type ListQuery, laterTimestamp } from './records.ts';
 
+/** Between the claim of a session and its creation; far longer than a command may take. */
+const CREATION_MS = 60_000;
+
 /** Methods that name an environment throw a WireError `not_found_error` if the workspace has no such one; `get` answers null. */
 export interface EnvironmentStore {
   create(workspaceId: string, input: EnvironmentCreate): Promise<Environment>;
@@ -14,8 +17,12 @@ export interface EnvironmentStore {
   /** Newest first; `includeInactive` shows archived ones. */
   list(workspaceId: string, query: ListQuery): Promise<Page<Environment>>;
   archive(workspaceId: string, id: string): Promise<Environment>;
-  /** 400 while `countSessions` says that sessions refer to it. */
-  delete(workspaceId: string, id: string, countSessions: () => Promise<number>): Promise<void>;
+  /** Before a session is created in it: from here on it cannot be deleted. 400 `environment_archived` for an archived one. */
+  claim(workspaceId: string, id: string, sessionId: string): Promise<void>;
+  /** After the session is gone. One that is not released, because of a crash, is found to be gone when the environment is deleted. */
+  release(workspaceId: string, id: string, sessionId: string): Promise<void>;
+  /** 400 while a session refers to it; `existing` says which sessions there are. */
+  delete(workspaceId: string, id: string, existing: (sessionIds: string[]) => Promise<ReadonlySet<string>>): Promise<void>;
 }
 
 export function environmentArchived(id: string) {
@@ -70,12 +77,20 @@ export function createEnvironmentStore(redis: Redis, clock: Clock, ids: IdSource
       if (!environment) throw notFound('environment', id);
       return environment;
     },
-    async delete(workspaceId, id, countSessions) {
-      const existed = await records.delete(workspaceId, id, async () => {
-        const sessions = await countSessions();
-        if (sessions === 0) return;
-        const used = sessions === 1 ? '1 session' : `${sessions} sessions`;
-        throw invalidRequest(`environment ${id} is used by ${used}; delete them first, or archive the environment`);
+    async claim(workspaceId, id, sessionId) {
+      const outcome = await records.claim(workspaceId, id, sessionId, clock.now());
+      if (outcome === 'missing') throw notFound('environment', id);
+      if (outcome === 'archived') throw environmentArchived(id);
+    },
+    release: (workspaceId, id, sessionId) => records.release(workspaceId, id, sessionId),
+    async delete(workspaceId, id, existing) {
+      const existed = await records.delete(workspaceId, id, async ({ first, count }) => {
+        const alive = await existing(first.map((one) => one.id));
+        // A session that is not there yet may be just about to be created.
+        const used = first.some((one) => alive.has(one.id) || one.sinceMs > clock.now() - CREATION_MS);
+        if (!used) return first.map((one) => one.id);
+        const sessions = count === 1 ? '1 session' : `${count} sessions`;
+        throw invalidRequest(`environment ${id} is used by ${sessions}; delete them first, or archive the environment`);
       });
       if (!existed) throw notFound('environment', id);
     },

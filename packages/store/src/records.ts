@@ -7,19 +7,22 @@
  *
  * Indexes are ordered by `<created ms>:<id>`, all with score 0: pages start exactly behind a member, whatever was added or removed between.
  */
-import { AppError, type Redis } from '@manyhands/base';
+import { AppError, decodeCursor, encodeCursor, type Redis } from '@manyhands/base';
 import { type Page, timestamp } from '@manyhands/contract';
-import { decodeCursor, encodeCursor } from './cursor.ts';
 import { keys, type RecordKind } from './keys.ts';
 import { loadScript } from './script.ts';
 
 const createScript = loadScript('create-record');
 const swapScript = loadScript('swap-record');
 const deleteScript = loadScript('delete-record');
+const claimScript = loadScript('claim-record');
 
 /** More losses in a row than this means something other than contention. */
 const SWAP_ATTEMPTS = 200;
 const MS_DIGITS = 15;
+const REFERRING_ASKED = 200;
+/** A page starts behind a member of the index. */
+const isMember = (value: unknown): value is string => typeof value === 'string';
 
 export interface StoredRecord {
   id: string;
@@ -40,13 +43,24 @@ export interface Swap<T> {
   history?: { key: string; field: string };
 }
 
+export interface Referring {
+  first: { id: string; sinceMs: number }[];
+  count: number;
+}
+
 export interface Records<T extends StoredRecord> {
   create(workspaceId: string, record: T, history?: { key: string; field: string }): Promise<'created' | 'exists'>;
   get(workspaceId: string, id: string): Promise<T | null>;
   /** `change` returns null for "leave it as it is". Resolves to the record as it then is, or null if there is none. */
   update(workspaceId: string, id: string, change: (current: T) => Swap<T> | null): Promise<T | null>;
-  /** `guard` throws to refuse; it runs on what is then deleted. False if there is no such record. */
-  delete(workspaceId: string, id: string, guard: (current: T) => Promise<void>): Promise<boolean>;
+  /** Notes that somebody refers to the record, so that it is not deleted; not if it is archived. */
+  claim(workspaceId: string, id: string, by: string, nowMs: number): Promise<'claimed' | 'missing' | 'archived'>;
+  release(workspaceId: string, id: string, by: string): Promise<void>;
+  /**
+   * `gone` is asked, perhaps several times, about the first of those who refer to the record: it answers which of them are no more, or
+   * throws to refuse. False if there is no such record.
+   */
+  delete(workspaceId: string, id: string, gone: (referring: Referring) => Promise<string[]>): Promise<boolean>;
   /** Newest first. */
   list(workspaceId: string, query: ListQuery): Promise<Page<T>>;
 }
@@ -99,19 +113,30 @@ export function createRecords<T extends StoredRecord>(redis: Redis, kind: Record
       }
       throw contended();
     },
-    async delete(workspaceId, id, guard) {
-      const place = [keys.record(kind, workspaceId, id), keys.index(kind, workspaceId), keys.activeIndex(kind, workspaceId)];
+    async claim(workspaceId, id, by, nowMs) {
+      const place = [keys.record(kind, workspaceId, id), keys.referring(kind, workspaceId, id)];
+      return (await claimScript.run(redis, place, [by, String(nowMs)])) as 'claimed' | 'missing' | 'archived';
+    },
+    async release(workspaceId, id, by) {
+      await redis.zrem(keys.referring(kind, workspaceId, id), by);
+    },
+    async delete(workspaceId, id, gone) {
+      const referringKey = keys.referring(kind, workspaceId, id);
+      const place = [keys.record(kind, workspaceId, id), keys.index(kind, workspaceId), keys.activeIndex(kind, workspaceId), referringKey];
       for (let attempt = 0; attempt < SWAP_ATTEMPTS; attempt++) {
         const current = await read(workspaceId, id);
         if (!current) return false;
-        await guard(current.record);
-        if ((await deleteScript.run(redis, place, [current.text, memberOf(current.record)])) === 'deleted') return true;
+        const flat = await redis.zrangebyscore(referringKey, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, REFERRING_ASKED);
+        const first = flat.flatMap((by, i) => (i % 2 === 0 ? [{ id: by, sinceMs: Number(flat[i + 1]) }] : []));
+        const dropped = first.length === 0 ? [] : await gone({ first, count: await redis.zcard(referringKey) });
+        const outcome = await deleteScript.run(redis, place, [current.text, memberOf(current.record), ...dropped]);
+        if (outcome === 'deleted') return true;
       }
       throw contended();
     },
     async list(workspaceId, query) {
       const index = query.includeInactive ? keys.index(kind, workspaceId) : keys.activeIndex(kind, workspaceId);
-      const after = query.cursor === undefined ? null : decodeCursor(kind, 'desc', query.cursor);
+      const after = query.cursor === undefined ? null : decodeCursor(kind, 'desc', isMember, query.cursor);
       let upper = '+';
       if (query.range?.lte !== undefined) upper = `(${padded(query.range.lte + 1)}`;
       // The lower of the two bounds wins; both are members or prefixes of members, which sort as text.

@@ -14,7 +14,8 @@ beforeEach(async () => {
 const create = (fields: Record<string, unknown> = {}) =>
   stores.environments.create(WORKSPACE, EnvironmentCreate.parse({ name: 'env', ...fields }));
 const update = (id: string, fields: Record<string, unknown>) => stores.environments.update(WORKSPACE, id, EnvironmentUpdate.parse(fields));
-const none = async () => 0;
+const none = async () => new Set<string>();
+const all = async (ids: string[]) => new Set(ids);
 
 test('an environment without a configuration is a cloud one with unrestricted networking and no packages', async () => {
   const environment = await create();
@@ -84,25 +85,77 @@ test('an archived environment is listed on request only and refuses changes with
 
 test('an environment that sessions refer to is not deleted; any other leaves nothing behind', async () => {
   const { id } = await create();
+  for (const session of ['sesn_1', 'sesn_2']) await stores.environments.claim(WORKSPACE, id, session);
   const before = await contents(stores);
-  await expect(stores.environments.delete(WORKSPACE, id, async () => 2)).rejects.toMatchObject({
+  await expect(stores.environments.delete(WORKSPACE, id, all)).rejects.toMatchObject({
     status: 400,
     message: expect.stringContaining('2 sessions'),
   });
   expect(await contents(stores)).toEqual(before);
+  for (const session of ['sesn_1', 'sesn_2']) await stores.environments.release(WORKSPACE, id, session);
   await stores.environments.delete(WORKSPACE, id, none);
   expect(await contents(stores)).toEqual({});
   await expect(stores.environments.delete(WORKSPACE, id, none)).rejects.toMatchObject({ status: 404 });
 });
 
-test('a deletion looks again when the environment changed while its sessions were counted', async () => {
+test('a session that is being created keeps its environment, one that never came does not', async () => {
   const { id } = await create();
-  let counts = 0;
-  await stores.environments.delete(WORKSPACE, id, async () => {
-    counts++;
-    if (counts === 1) await update(id, { name: 'changed meanwhile' });
-    return 0;
+  await stores.environments.claim(WORKSPACE, id, 'sesn_1');
+  stores.time.nowMs += 59_000;
+  await expect(stores.environments.delete(WORKSPACE, id, none)).rejects.toMatchObject({ status: 400 });
+  stores.time.nowMs += 2_000;
+  await stores.environments.delete(WORKSPACE, id, none);
+  expect(await contents(stores)).toEqual({});
+});
+
+test('any number of sessions that are gone do not keep an environment, and one that is there does', async () => {
+  const { id } = await create();
+  const sessions = Array.from({ length: 501 }, (_, i) => `sesn_${String(i).padStart(3, '0')}`);
+  for (const session of sessions) await stores.environments.claim(WORKSPACE, id, session);
+  stores.time.nowMs += 61_000;
+  const last = new Set(['sesn_500']);
+  await expect(stores.environments.delete(WORKSPACE, id, async () => last)).rejects.toMatchObject({
+    message: expect.stringContaining('session'),
   });
-  expect(counts).toBe(2);
+  expect(await stores.environments.get(WORKSPACE, id)).not.toBeNull();
+  await stores.environments.delete(WORKSPACE, id, none);
+  expect(await contents(stores)).toEqual({});
+});
+
+test('no session comes to an environment that is archived, deleted or was never there', async () => {
+  const { id } = await create();
+  await stores.environments.archive(WORKSPACE, id);
+  const before = await contents(stores);
+  await expect(stores.environments.claim(WORKSPACE, id, 'sesn_1')).rejects.toMatchObject({
+    options: { errorCode: 'environment_archived' },
+  });
+  await expect(stores.environments.claim(WORKSPACE, 'env_none', 'sesn_1')).rejects.toMatchObject({ status: 404 });
+  expect(await contents(stores)).toEqual(before);
+});
+
+test('of sessions and a deletion at once, either the sessions have their environment or it is gone', async () => {
+  for (let round = 0; round < 20; round++) {
+    const { id } = await create();
+    const [deleted, ...claimed] = await Promise.allSettled([
+      stores.environments.delete(WORKSPACE, id, none),
+      ...Array.from({ length: 5 }, (_, i) => stores.environments.claim(WORKSPACE, id, `sesn_${i}`)),
+    ]);
+    const there = (await stores.environments.get(WORKSPACE, id)) !== null;
+    expect(there).toBe(deleted.status === 'rejected');
+    if (!there) expect(claimed.map(({ status }) => status)).toEqual(claimed.map(() => 'rejected'));
+  }
+});
+
+test('a deletion looks again when the environment changed while its sessions were looked for', async () => {
+  const { id } = await create();
+  await stores.environments.claim(WORKSPACE, id, 'sesn_1');
+  stores.time.nowMs += 61_000;
+  let looks = 0;
+  await stores.environments.delete(WORKSPACE, id, async () => {
+    looks++;
+    if (looks === 1) await update(id, { name: 'changed meanwhile' });
+    return new Set();
+  });
+  expect(looks).toBe(2);
   expect(await stores.environments.get(WORKSPACE, id)).toBeNull();
 });

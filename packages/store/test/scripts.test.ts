@@ -35,10 +35,70 @@ test('swap-record replaces only what was read, and answers the same when it is s
 });
 
 test('delete-record deletes only what was read, and answers the same when it is sent again', async () => {
-  await run('create-record', ['{x}r', '{x}i', '{x}a'], ['one', 'member']);
-  expect(await run('delete-record', ['{x}r', '{x}i', '{x}a'], ['other', 'member'])).toBe('stale');
-  for (let sent = 0; sent < 2; sent++) expect(await run('delete-record', ['{x}r', '{x}i', '{x}a'], ['one', 'member'])).toBe('deleted');
+  const place = ['{x}r', '{x}i', '{x}a', '{x}u'];
+  await run('create-record', place.slice(0, 3), ['one', 'member']);
+  expect(await run('delete-record', place, ['other', 'member'])).toBe('stale');
+  for (let sent = 0; sent < 2; sent++) expect(await run('delete-record', place, ['one', 'member'])).toBe('deleted');
   expect(await contents(stores)).toEqual({});
+});
+
+test('delete-record keeps what somebody refers to, and forgets those who are gone', async () => {
+  const place = ['{x}r', '{x}i', '{x}a', '{x}u'];
+  const record = JSON.stringify({ archived_at: null });
+  await run('create-record', place.slice(0, 3), [record, 'member']);
+  for (const [at, by] of ['first', 'second'].entries())
+    for (let sent = 0; sent < 2; sent++) expect(await run('claim-record', ['{x}r', '{x}u'], [by, String(at)])).toBe('claimed');
+  expect(await run('delete-record', place, [record, 'member', 'first'])).toBe('used');
+  expect(await stores.redis.zrangebyscore('{x}u', '-inf', '+inf')).toEqual(['second']);
+  expect(await run('delete-record', place, [record, 'member', 'second'])).toBe('deleted');
+  expect(await run('claim-record', ['{x}r', '{x}u'], ['third', '3'])).toBe('missing');
+  expect(await contents(stores)).toEqual({});
+});
+
+test('claim-record refuses an archived record', async () => {
+  await run('create-record', ['{x}r', '{x}i', '{x}a'], [JSON.stringify({ archived_at: '2026-01-01T00:00:00Z' }), 'member']);
+  expect(await run('claim-record', ['{x}r', '{x}u'], ['first', '1'])).toBe('archived');
+  expect(await stores.redis.exists('{x}u')).toBe(0);
+});
+
+const FILE = ['{x}r', '{x}all', '{x}scope', '{x}pending', '{x}expiring'];
+const pendingSince = (score: string) => stores.redis.zadd('{x}pending', score, 'bytes');
+
+test('create-file makes a record only of bytes that nobody gave up, with all its lists, and answers the same when it is sent again', async () => {
+  expect(await run('create-file', FILE, ['one', 'member', '1', 'bytes'])).toBe('lost');
+  await pendingSince('0');
+  expect(await run('create-file', FILE, ['one', 'member', '1', 'bytes'])).toBe('lost');
+  expect(await stores.redis.exists('{x}r')).toBe(0);
+  await pendingSince('5');
+  expect(await run('create-file', FILE, ['one', 'member', '1', 'bytes', '9', 'expiry'])).toBe('created');
+  const before = await contents(stores);
+  expect(Object.keys(before).sort()).toEqual(['{x}all', '{x}expiring', '{x}r', '{x}scope']);
+  expect(await run('create-file', FILE, ['two', 'member', '1', 'bytes'])).toBe('exists');
+  expect(await contents(stores)).toEqual(before);
+});
+
+test('delete-file takes a record out of all its lists and notes its bytes, once', async () => {
+  await pendingSince('5');
+  await run('create-file', FILE, ['one', 'member', '1', 'bytes', '9', 'expiry']);
+  expect(await run('delete-file', FILE, ['member', 'bytes', 'expiry'])).toBe(1);
+  expect(await stores.redis.zscore('{x}pending', 'bytes')).toBe('0');
+  expect(Object.keys(await contents(stores))).toEqual(['{x}pending']);
+  await stores.redis.del('{x}pending');
+  expect(await run('delete-file', FILE, ['member', 'bytes', 'expiry'])).toBe(0);
+  expect(await contents(stores)).toEqual({});
+});
+
+test('claim-bytes gives up only what is old and has no record', async () => {
+  const claim = (latest: string) => run('claim-bytes', ['{x}r', '{x}pending'], ['bytes', latest]);
+  expect(await claim('9')).toBe(0);
+  await pendingSince('5');
+  expect(await claim('4')).toBe(0);
+  expect(await claim('5')).toBe(1);
+  expect(await claim('4')).toBe(1);
+  expect(await run('create-file', FILE, ['one', 'member', '0', 'bytes'])).toBe('lost');
+  await stores.redis.set('{x}r', 'one');
+  expect(await claim('9')).toBe(0);
+  expect(await stores.redis.exists('{x}pending')).toBe(0);
 });
 
 test('a server that forgot its scripts is given them again', async () => {

@@ -1,9 +1,11 @@
 -- Appends client events, sets the state and marks the session dirty: the acknowledged write of a client (I1, I5).
 -- KEYS state, log, queue, dirty, sent
 -- ARGV 1 now, 2 dirty member, 3 is the client trying again (1|0), 4 seconds to remember the send,
---      then per event: id, type, body field, body
+--      then per event six: id, type, body field, body, call that it answers ('' none), position of its answer if it has one already ('' no)
 -- Returns {1, starts work (1|0: a session at work has its worker already), position and processed_at of each}, {2, remembered positions},
---         {-1} no such session, {-2} archived.
+--         {-1} no such session, {-2} archived, {-3, n} event n answers a call that does not wait for this kind of answer,
+--         {-4, n, calls} event n is a message and the session waits for answers to these calls,
+--         {-5, n} event n asks for work and the session rests at its budget.
 -- Why atomic: an event without its dirty mark would sleep; a status without its event would lie.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or status == 'deleted' then return { -1 } end
@@ -15,15 +17,62 @@ if remembered then
 end
 if redis.call('HGET', KEYS[1], 'archived_at') ~= '' then return { -2 } end
 
+local ANSWERS = { ['user.tool_confirmation'] = 'ask', ['user.custom_tool_result'] = 'custom' }
+local parked = redis.call('HGET', KEYS[1], 'parked') == '1'
+-- At its budget a session takes answers, and interrupts, which do nothing.
+local cap = redis.call('HGET', KEYS[1], 'cap')
+local at_cap = status == 'idle' and cap ~= '' and tonumber(redis.call('HGET', KEYS[1], 'spent')) >= tonumber(cap)
+local unanswered = tonumber(redis.call('HGET', KEYS[1], 'unanswered') or '0')
+
+-- All or nothing: everything is checked before anything is written. The first answer to a call wins, in a request as between requests.
+local answered = {}
+local waiting = parked
+local left = unanswered
+for i = 5, #ARGV, 6 do
+  local type, call = ARGV[i + 1], ARGV[i + 4]
+  if type == 'user.interrupt' then
+    waiting = false
+  elseif type == 'user.message' and waiting and left > 0 then
+    local calls = {}
+    for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+      local id = string.match(field, '^call:(.*)$')
+      if id and not answered[id] then calls[#calls + 1] = id end
+    end
+    return { -4, (i - 5) / 6, table.concat(calls, ',') }
+  elseif at_cap and not ANSWERS[type] then
+    return { -5, (i - 5) / 6 }
+  elseif call ~= '' and ARGV[i + 5] == '' then
+    if redis.call('HGET', KEYS[1], 'call:' .. call) ~= ANSWERS[type] then return { -3, (i - 5) / 6 } end
+    if not answered[call] then left = left - 1 end
+    answered[call] = 0
+  end
+end
+
 local reply = { 1, 0 }
 local positions = {}
 local time
-local queued = false
+local work = false
 local interrupted = false
-for i = 5, #ARGV, 4 do
-  local at_rest = status == 'idle' and redis.call('LLEN', KEYS[3]) == 0
+for i = 5, #ARGV, 6 do
+  local type, call = ARGV[i + 1], ARGV[i + 4]
+  local at_rest = status == 'idle' and not parked and redis.call('LLEN', KEYS[3]) == 0
   local position
-  if ARGV[i + 1] == 'user.interrupt' and at_rest then
+  if ARGV[i + 5] ~= '' or (answered[call] or 0) > 0 then
+    -- Answered before: the stored answer is told again.
+    position = ARGV[i + 5] ~= '' and ARGV[i + 5] or answered[call]
+    reply[#reply + 1] = position
+    reply[#reply + 1] = 'stored'
+  elseif type == 'user.custom_tool_result' then
+    -- Handled as soon as it is here.
+    time = time or next_time(KEYS[1], ARGV[1])
+    position = add(KEYS[1], KEYS[2], ARGV[i], type, 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
+    reply[#reply + 1] = position
+    reply[#reply + 1] = time
+    work = true
+  elseif type == 'user.interrupt' and at_rest and at_cap then
+    reply[#reply + 1] = 0
+    reply[#reply + 1] = time or next_time(KEYS[1], ARGV[1])
+  elseif type == 'user.interrupt' and at_rest then
     -- Nothing to interrupt: recorded as handled, and no work.
     time = time or next_time(KEYS[1], ARGV[1])
     position = add(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1], 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
@@ -34,12 +83,18 @@ for i = 5, #ARGV, 4 do
     redis.call('RPUSH', KEYS[3], position)
     reply[#reply + 1] = position
     reply[#reply + 1] = ''
-    queued = true
-    interrupted = interrupted or ARGV[i + 1] == 'user.interrupt'
+    work = true
+    interrupted = interrupted or type == 'user.interrupt'
   end
-  positions[#positions + 1] = position
+  if call ~= '' and answered[call] == 0 then
+    answered[call] = position
+    redis.call('HDEL', KEYS[1], 'call:' .. call)
+  end
+  if position then positions[#positions + 1] = position end
 end
-if queued then
+if left ~= unanswered then redis.call('HINCRBY', KEYS[1], 'unanswered', left - unanswered) end
+if parked and (left == 0 or interrupted) then redis.call('HSET', KEYS[1], 'parked', 0) end
+if work then
   if status == 'idle' then
     reply[2] = 1
     redis.call('HSET', KEYS[1], 'status', 'running', 'running_since', ARGV[1])
@@ -52,5 +107,5 @@ if queued then
   end
 end
 redis.call('HSET', KEYS[1], 'updated_at', ARGV[1])
-redis.call('SET', KEYS[5], ARGV[5] .. '|' .. table.concat(positions, ','), 'EX', ARGV[4])
+if #positions > 0 then redis.call('SET', KEYS[5], ARGV[5] .. '|' .. table.concat(positions, ','), 'EX', ARGV[4]) end
 return reply

@@ -1,0 +1,143 @@
+/** Listing sessions: pages go on from a session, whatever comes and goes between them. */
+import { randomIds, systemClock } from '@manyhands/base';
+import { silentLogger } from '@manyhands/test-kit';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createSessionLog } from '../src/index.ts';
+import { AGENT, type Fixture, message, startFixture } from './fixture.ts';
+
+let f: Fixture;
+beforeAll(async () => {
+  f = await startFixture();
+});
+afterAll(() => f[Symbol.asyncDispose]());
+
+type Query = Parameters<Fixture['log']['list']>[1];
+const START_MS = Date.now();
+
+async function make(workspaceId: string, created_at_ms: number, agentId = AGENT.id): Promise<string> {
+  const record = {
+    id: randomIds.id('session'),
+    workspace_id: workspaceId,
+    agent: { ...AGENT, id: agentId },
+    environment_id: 'env_1',
+    created_at_ms,
+  };
+  await f.log.create({ record, title: null, metadata: {}, budget: null, initialEvents: [] });
+  return record.id;
+}
+async function page(workspaceId: string, query: Partial<Query>) {
+  const found = await f.log.list(workspaceId, { limit: 10, order: 'desc', includeArchived: false, ...query });
+  return { ...found, ids: found.sessions.map(({ record }) => record.id) };
+}
+/** All pages, each followed by `between`. */
+async function walk(
+  workspaceId: string,
+  query: Partial<Query>,
+  between: (at: number) => Promise<void> = async () => {},
+): Promise<string[]> {
+  const seen: string[] = [];
+  let cursor: string | undefined;
+  for (let at = 0; ; at++) {
+    const found = await page(workspaceId, { ...query, ...(cursor === undefined ? {} : { cursor }) });
+    seen.push(...found.ids);
+    if (found.nextCursor === null) return seen;
+    cursor = found.nextCursor;
+    await between(at);
+  }
+}
+
+test('hundreds of sessions of the same millisecond are listed once each, in both orders and any page size', async () => {
+  const made = await Promise.all(Array.from({ length: 350 }, () => make('wrkspc_same', START_MS)));
+  for (const limit of [7, 100, 349, 350, 351]) {
+    const down = await walk('wrkspc_same', { limit });
+    expect(down).toHaveLength(350);
+    expect(new Set(down)).toEqual(new Set(made));
+    expect(await walk('wrkspc_same', { limit, order: 'asc' })).toEqual(down.toReversed());
+  }
+});
+
+test('sessions made and deleted between pages move none of the others', async () => {
+  const made: string[] = [];
+  for (let i = 0; i < 240; i++) made.unshift(await make('wrkspc_moving', START_MS + i));
+  const removed = new Set<string>();
+  const seen = await walk('wrkspc_moving', { limit: 20 }, async (at) => {
+    // One that was shown, one that was not yet, and one more in front of all.
+    for (const gone of [made[at * 20]!, made[at * 20 + 35]!]) {
+      if (gone === undefined || removed.has(gone)) continue;
+      await f.log.delete(gone);
+      removed.add(gone);
+    }
+    await make('wrkspc_moving', START_MS + 1_000 + at);
+  });
+  expect(new Set(seen).size).toBe(seen.length);
+  const missed = made.filter((id) => !seen.includes(id));
+  expect(missed.every((id) => removed.has(id))).toBe(true);
+  expect(seen.every((id) => made.includes(id))).toBe(true);
+});
+
+test('few sessions of an agent are found among many of others', async () => {
+  const wanted: string[] = [];
+  for (let i = 0; i < 450; i++) {
+    const mine = i % 90 === 3;
+    const id = await make('wrkspc_sparse', START_MS + Math.floor(i / 5), mine ? 'agent_mine' : AGENT.id);
+    if (mine) wanted.push(id);
+  }
+  expect(await walk('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 2 })).toEqual(wanted);
+  expect(await walk('wrkspc_sparse', { agentId: 'agent_mine', limit: 2 })).toEqual(wanted.toReversed());
+  const first = await page('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 3 });
+  const second = await page('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 3, cursor: first.nextCursor! });
+  expect(second.nextCursor).toBeNull();
+  const back = await page('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 3, cursor: second.prevCursor! });
+  expect([back.ids, back.prevCursor]).toEqual([wanted.slice(0, 3), null]);
+});
+
+test('every filter holds together with every other, and a session that was filtered out stays out', async () => {
+  const idle = await make('wrkspc_filters', START_MS, 'agent_a');
+  const running = await make('wrkspc_filters', START_MS + 1, 'agent_a');
+  await f.send(running, message('x'));
+  const archived = await make('wrkspc_filters', START_MS + 2, 'agent_a');
+  await f.log.archive(archived);
+  const other = await make('wrkspc_filters', START_MS + 3, 'agent_b');
+  const ids = async (query: Partial<Query>) => (await page('wrkspc_filters', query)).ids;
+  expect(await ids({})).toEqual([other, running, idle]);
+  expect(await ids({ includeArchived: true, agentId: 'agent_a' })).toEqual([archived, running, idle]);
+  expect(await ids({ includeArchived: true, agentId: 'agent_a', statuses: new Set(['terminated', 'running']) })).toEqual([
+    archived,
+    running,
+  ]);
+  expect(await ids({ agentId: 'agent_a', agentVersion: 2 })).toEqual([]);
+  expect(await ids({ includeArchived: true, range: { gt: START_MS, lte: START_MS + 2 } })).toEqual([archived, running]);
+  expect(await ids({ includeArchived: true, range: { gte: START_MS + 1, lt: START_MS + 3 } })).toEqual([archived, running]);
+});
+
+test('an id whose session was never made is left out, and forgotten once it is old', async () => {
+  const id = await make('wrkspc_strays', Date.now());
+  const key = 'mh:{wrkspc_strays}:sessions';
+  await f.redis.zadd(key, Date.now() - 1_000, 'sesn_young', Date.now() - 61_000, 'sesn_old');
+  expect((await page('wrkspc_strays', {})).ids).toEqual([id]);
+  expect(await f.redis.zscore(key, 'sesn_young')).not.toBeNull();
+  expect(await f.redis.zscore(key, 'sesn_old')).toBeNull();
+});
+
+test('a cursor of one list, order or workspace is no way into another', async () => {
+  for (let i = 0; i < 3; i++) await make('wrkspc_cursor', START_MS + i);
+  const { nextCursor } = await page('wrkspc_cursor', { limit: 1 });
+  await expect(page('wrkspc_cursor', { limit: 1, order: 'asc', cursor: nextCursor! })).rejects.toThrow(/page: .*order=desc/);
+  const { id } = await f.session();
+  await f.send(id, message('a'), message('b'));
+  const events = (await f.log.listEvents(id, { limit: 1, order: 'desc' })).nextCursor!;
+  await expect(page('wrkspc_cursor', { cursor: events })).rejects.toThrow(/page: not a cursor of this list/);
+  const other = await f.session();
+  await expect(f.log.listEvents(other.id, { limit: 1, order: 'desc', cursor: events })).rejects.toThrow(/page: not a cursor of this list/);
+  await expect(page('wrkspc_cursor', { cursor: `${nextCursor}!` })).rejects.toThrow(/page: not a cursor/);
+  // Another workspace has nothing at that place.
+  expect((await page('wrkspc_empty', { cursor: nextCursor! })).ids).toEqual([]);
+});
+
+test('the log of another process sees the same pages', async () => {
+  const other = createSessionLog({ redis: f.redis, blobs: f.blobs, clock: systemClock, ids: randomIds, log: silentLogger });
+  for (let i = 0; i < 5; i++) await make('wrkspc_two', START_MS + i);
+  const first = await page('wrkspc_two', { limit: 2 });
+  const rest = await other.list('wrkspc_two', { limit: 10, order: 'desc', includeArchived: false, cursor: first.nextCursor! });
+  expect(rest.sessions).toHaveLength(3);
+});
