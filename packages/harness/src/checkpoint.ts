@@ -9,8 +9,8 @@ import { type Context, emptyContext, fold } from './context.ts';
 import type { Turn } from './turn.ts';
 
 const READ_PAGE = 500;
-/** Entries behind the last checkpoint that are worth a new one: when the session goes idle, and in the middle of a long turn. */
-const WORTH_AT = { idle: 64, running: 256 } as const;
+/** Entries behind the last checkpoint that are worth a new one: when the session goes idle, in the middle of a long turn, after a compaction. */
+const WORTH_AT = { idle: 64, running: 256, compacted: 1 } as const;
 
 /** `first` are the entries behind the checkpoint that came with the lease. */
 export async function loadContext(
@@ -23,7 +23,7 @@ export async function loadContext(
   if (state.checkpoint) {
     const blob = await deps.blobs.get(state.checkpoint.blob);
     if (!blob) throw new AppError('internal', `the checkpoint of session ${record.id} is missing from the blob store`);
-    context = JSON.parse(blob.toString('utf8')) as Context;
+    context = { ...context, ...(JSON.parse(blob.toString('utf8')) as Context) };
   }
   for (const entry of first) fold(context, entry);
   while (context.position < state.head) {

@@ -6,21 +6,27 @@
  *   at all.
  * - A tool call's id in the prompt is the id of its `agent.tool_use` event.
  * - User messages and tool results that follow each other are one user turn.
+ * - A refused answer is no part of the conversation: a model that sees its own refusal refuses on.
  */
 import type Anthropic from '@anthropic-ai/sdk';
-import type { UserContent } from '@manyhands/contract';
+import type { Budget, ClientToolContent, DocumentBlock, StopDetails, ToolContent, UserContent } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
+import { compacted } from './compaction.ts';
+import { messageTokens, tokensOf } from './context-size.ts';
+import { boundMedia } from './media-bound.ts';
 
 export interface OpenCall {
   id: string;
   name: string;
   input: Record<string, unknown>;
-  /** Why the call must not run; set for calls whose input was no JSON object. */
+  /** Why the call must not run; set for calls whose input was no JSON object, and for calls that policy or client denied. */
   refusal: string | null;
+  /** What it waits for: the client's confirmation or the client's result. `approved`: confirmed, to run when nothing waits any more. */
+  gate?: 'ask' | 'client' | 'approved';
 }
 
 export interface ContextMessage {
-  role: 'user' | 'assistant';
+  role: 'user' | 'assistant' | 'system';
   content: Anthropic.ContentBlockParam[];
 }
 
@@ -41,6 +47,19 @@ export interface Context {
   turnOpen: boolean;
   /** The last told status is `rescheduling`. */
   rescheduled: boolean;
+  /** The calls that the last idle was told for; null if it was told for another reason, or was not the last that was told. */
+  parkedOn?: string[] | null;
+  /** The model refused the current message. */
+  refused?: StopDetails;
+  /** Tokens of the last answered request, its answer included, and an estimate of what came since. */
+  tokens: number;
+  grown: number;
+  /** As the client last changed it; undefined while it is what the session was created with. */
+  budget?: Budget | null;
+  /** Compactions since the model last answered. */
+  compactions: number;
+  /** Answers with calls since the client last said something. */
+  rounds: number;
 }
 
 /** What the harness keeps with an event and never shows. */
@@ -48,22 +67,93 @@ export interface HiddenFacts {
   /** A thinking block to carry back to the model, signature included. */
   block?: Anthropic.ContentBlockParam;
   refusal?: string;
+  /** On the end of a request: its answer was a refusal. */
+  refused?: NonNullable<StopDetails>;
+  /** The server answered in the client's place. */
+  synthetic?: true;
+  /** On the end of a request: what prompt and answer took of the context window. */
+  tokens?: number;
+  /** On the end of a request: it made the summary of a compaction, which is no answer. */
+  compaction?: true;
+  /** On a compaction: what took the place of the conversation, and how many tokens of its newest part stay as they are. */
+  summary?: { text: string; kept: number };
 }
 
 export function emptyContext(): Context {
-  return { position: 0, messages: [], answer: [], openCalls: [], openSpan: null, awaitsModel: false, turnOpen: false, rescheduled: false };
+  return {
+    position: 0,
+    messages: [],
+    answer: [],
+    openCalls: [],
+    openSpan: null,
+    awaitsModel: false,
+    turnOpen: false,
+    rescheduled: false,
+    parkedOn: null,
+    refused: null,
+    tokens: 0,
+    grown: 0,
+    compactions: 0,
+    rounds: 0,
+  };
 }
 
 function addToUserTurn(context: Context, blocks: Anthropic.ContentBlockParam[]): void {
+  context.grown += tokensOf(blocks);
   const last = context.messages.at(-1);
   if (last?.role === 'user') last.content.push(...blocks);
   else context.messages.push({ role: 'user', content: blocks });
+  if (blocks.some((block) => block.type !== 'text')) boundMedia(context.messages);
+}
+
+/** The Messages API refuses an answer that ends in thinking: it was cut off before it said anything. */
+function answered(blocks: Anthropic.ContentBlockParam[]): Anthropic.ContentBlockParam[] {
+  const end = blocks.findLastIndex(({ type }) => type !== 'thinking' && type !== 'redacted_thinking');
+  return blocks.slice(0, end + 1);
+}
+
+/** Titles and contexts of nothing are left out. */
+function documentBlock({ title, context, ...document }: DocumentBlock): Anthropic.DocumentBlockParam {
+  return { ...document, ...(title ? { title } : {}), ...(context ? { context } : {}) };
 }
 
 /** The Messages API refuses blank text blocks; a message of nothing else says that it is empty. */
-function userBlocks(content: UserContent): Anthropic.TextBlockParam[] {
-  const blocks = content.filter(({ text }) => text.trim() !== '').map(({ text }) => ({ type: 'text' as const, text }));
+function userBlocks(content: UserContent): Anthropic.ContentBlockParam[] {
+  const blocks = content.flatMap((block): Anthropic.ContentBlockParam[] => {
+    if (block.type === 'text') return block.text.trim() === '' ? [] : [{ type: 'text', text: block.text }];
+    return [block.type === 'document' ? documentBlock(block) : block];
+  });
   return blocks.length > 0 ? blocks : [{ type: 'text', text: '(an empty message)' }];
+}
+
+type ResultBlock = Exclude<Anthropic.ToolResultBlockParam['content'], string | undefined>[number];
+
+/** The Messages API refuses blank text blocks, errors without content, and errors with anything but text. */
+function resultBlocks(content: ToolContent | ClientToolContent, isError: boolean): ResultBlock[] {
+  const blocks = content.flatMap((block): ResultBlock[] => {
+    if (block.type === 'text') return block.text.trim() === '' ? [] : [block];
+    if (isError) return [];
+    if (block.type === 'search_result') {
+      const said = block.content.filter(({ text }) => text.trim() !== '');
+      return said.length > 0 ? [{ ...block, content: said }] : [];
+    }
+    return [block.type === 'document' ? documentBlock(block as DocumentBlock) : (block as ResultBlock)];
+  });
+  return blocks.length > 0 ? blocks : [{ type: 'text', text: '(no output)' }];
+}
+
+function addResult(context: Context, id: string, content: ToolContent | ClientToolContent, isError: boolean): void {
+  // A call has one result, the first.
+  if (!context.openCalls.some((call) => call.id === id)) return;
+  context.openCalls = context.openCalls.filter((call) => call.id !== id);
+  addToUserTurn(context, [{ type: 'tool_result', tool_use_id: id, is_error: isError, content: resultBlocks(content, isError) }]);
+  context.awaitsModel = true;
+}
+
+/** What the model is told of a call that must not run. */
+export function denied(tool: string, message?: string | null): string {
+  const text = `Permission to use ${tool} has been denied.`;
+  return typeof message === 'string' && message.trim() !== '' ? `${text} ${message}` : text;
 }
 
 /** Folds one entry into the context, in place. Entries at or before the context's position are known already. */
@@ -77,9 +167,12 @@ export function fold(context: Context, entry: LogEntry): void {
     case 'user.message':
       addToUserTurn(context, userBlocks(event.content));
       context.awaitsModel = true;
+      context.refused = null;
+      context.rounds = 0;
       return;
     case 'user.interrupt':
       context.awaitsModel = false;
+      context.refused = null;
       return;
     case 'agent.message':
       for (const { text } of event.content) context.answer.push({ type: 'text', text });
@@ -88,37 +181,68 @@ export function fold(context: Context, entry: LogEntry): void {
       if (hidden.block) context.answer.push(hidden.block);
       return;
     case 'agent.tool_use':
-      context.answer.push({ type: 'tool_use', id: event.id, name: event.name, input: event.input });
-      context.openCalls.push({ id: event.id, name: event.name, input: event.input, refusal: hidden.refusal ?? null });
+    case 'agent.custom_tool_use': {
+      const { id, name, input } = event;
+      const gate =
+        event.type === 'agent.custom_tool_use' ? ('client' as const) : event.evaluated_permission === 'ask' ? ('ask' as const) : null;
+      context.answer.push({ type: 'tool_use', id, name, input });
+      context.openCalls.push({ id, name, input, refusal: hidden.refusal ?? null, ...(gate === null ? {} : { gate }) });
       return;
+    }
+    case 'user.tool_confirmation': {
+      const call = context.openCalls.find(({ id, gate }) => id === event.tool_use_id && gate === 'ask');
+      if (!call) return;
+      call.gate = 'approved';
+      if (event.result === 'deny') call.refusal = denied(call.name, event.deny_message);
+      return;
+    }
     case 'agent.tool_result':
-      context.openCalls = context.openCalls.filter(({ id }) => id !== event.tool_use_id);
-      addToUserTurn(context, [
-        {
-          type: 'tool_result',
-          tool_use_id: event.tool_use_id,
-          is_error: event.is_error,
-          content: event.content.filter(({ text }) => text !== '').map(({ text }) => ({ type: 'text', text })),
-        },
-      ]);
-      context.awaitsModel = true;
+      addResult(context, event.tool_use_id, event.content, event.is_error);
       return;
+    case 'user.custom_tool_result':
+      addResult(context, event.custom_tool_use_id, event.content ?? [], event.is_error === true);
+      return;
+    case 'system.message': {
+      const said = event.content.filter(({ text }) => text.trim() !== '');
+      if (said.length > 0) context.messages.push({ role: 'system', content: said.map(({ text }) => ({ type: 'text', text })) });
+      return;
+    }
     case 'span.model_request_start':
       context.openSpan = event.id;
       context.answer = [];
       return;
     case 'span.model_request_end':
       context.openSpan = null;
-      if (!event.is_error) {
-        if (context.answer.length > 0) context.messages.push({ role: 'assistant', content: context.answer });
+      if (hidden.refused) {
+        context.refused = hidden.refused;
+        context.awaitsModel = false;
+      } else if (!event.is_error && hidden.compaction !== true) {
+        const answer = answered(context.answer);
+        if (answer.length > 0) context.messages.push({ role: 'assistant', content: answer });
         // Calls are answered before the model speaks again.
         context.awaitsModel = false;
+        // An endpoint that counts nothing leaves the estimate.
+        context.tokens = hidden.tokens ? hidden.tokens : messageTokens(context.messages);
+        context.grown = 0;
+        context.compactions = 0;
+        if (context.openCalls.length > 0) context.rounds++;
       }
       context.answer = [];
+      return;
+    case 'agent.thread_context_compacted':
+      if (!hidden.summary) return;
+      context.messages = compacted(context.messages, hidden.summary.text, hidden.summary.kept);
+      context.tokens = messageTokens(context.messages);
+      context.grown = 0;
+      context.compactions++;
+      return;
+    case 'session.updated':
+      if (event.budget !== undefined) context.budget = event.budget;
       return;
     case 'session.status_running':
       context.turnOpen = true;
       context.rescheduled = false;
+      context.parkedOn = null;
       return;
     case 'session.status_rescheduled':
       context.rescheduled = true;
@@ -126,7 +250,15 @@ export function fold(context: Context, entry: LogEntry): void {
     case 'session.status_idle':
       context.turnOpen = false;
       context.rescheduled = false;
-      context.awaitsModel = false;
+      context.refused = null;
+      // What a parked session was answered so far still waits for the model.
+      if (event.stop_reason.type === 'requires_action') context.parkedOn = event.stop_reason.event_ids;
+      else {
+        context.parkedOn = null;
+        context.compactions = 0;
+        // At a budget the work only waits.
+        if (event.stop_reason.type !== 'budget_reached') context.awaitsModel = false;
+      }
       return;
     default:
       return;

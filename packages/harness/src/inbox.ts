@@ -9,7 +9,12 @@ export interface Inbox {
   waiting(): LogEntry[];
   /** Those of them that are interrupts. */
   interrupts(): LogEntry[];
-  message(): LogEntry | null;
+  /** The next message, with the system message that came with it. */
+  message(): LogEntry[] | null;
+  /** The client's words on calls that wait for them. */
+  confirmations(): LogEntry[];
+  /** System messages that came with the result of a tool. */
+  systemMessages(): LogEntry[];
   /** A signal that fires when an interrupt is waiting; at once if one is already. */
   interruptSignal(): { signal: AbortSignal; done(): void };
   taken(entry: LogEntry): void;
@@ -51,7 +56,17 @@ export async function openInbox(
   return {
     waiting,
     interrupts,
-    message: () => waiting().find(({ event }) => event.type === 'user.message') ?? null,
+    message() {
+      const message = waiting().find(({ event }) => event.type === 'user.message');
+      if (!message) return null;
+      const next = entries.get(message.position + 1);
+      return next?.event.type === 'system.message' ? [message, next] : [message];
+    },
+    confirmations: () => waiting().filter(({ event }) => event.type === 'user.tool_confirmation'),
+    systemMessages: () =>
+      waiting().filter(
+        ({ event, position }) => event.type === 'system.message' && entries.get(position - 1)?.event.type !== 'user.message',
+      ),
     interruptSignal() {
       const controller = new AbortController();
       const listener = () => controller.abort();

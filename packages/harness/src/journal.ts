@@ -1,10 +1,10 @@
 /**
  * What one worker writes into one session under one lease: numbered, fenced appends, one at a time, each folded into the context as soon
- * as the log has it (I3). A worker that lost the lease gets AppError `fenced` from the next append and stops quietly.
+ * as the log has it (I3). What clients wrote in between is folded before it, so that the context is the log's whoever looks. A worker that lost the lease gets AppError `fenced` from the next append and stops quietly.
  */
 import { AppError, type IdSource } from '@manyhands/base';
 import type { EventBody } from '@manyhands/contract';
-import type { AppendBatch, Lease, LogEntry, SessionWriter } from '@manyhands/session-log';
+import type { AppendBatch, Lease, LogEntry, SessionLog, SessionWriter } from '@manyhands/session-log';
 import { type Context, fold, type HiddenFacts } from './context.ts';
 import type { Inbox } from './inbox.ts';
 
@@ -14,14 +14,32 @@ export interface Journal {
   /** The head of the log as this worker knows it. */
   readonly head: number;
   mintEventId(): string;
-  /** Appends; false when `goIdle` was asked and something is queued. The minted ids come back in order. */
+  /** Appends; false when the log knows of something that this worker does not (`pending`), or its budget does not stand as asked. The minted ids come back in order. */
   append(entries: JournalEntry[], rest?: Omit<AppendBatch, 'entries'>): Promise<string[] | false>;
+  /** Folds what clients wrote and this worker has not seen. */
+  catchUp(): Promise<void>;
 }
 
-export function createJournal(deps: { writer: SessionWriter; ids: IdSource }, lease: Lease, context: Context, inbox: Inbox): Journal {
+const READ_PAGE = 500;
+
+export function createJournal(
+  deps: { log: SessionLog; writer: SessionWriter; ids: IdSource },
+  lease: Lease,
+  context: Context,
+  inbox: Inbox,
+): Journal {
   let n = 0;
   let head = lease.head;
   let last: Promise<unknown> = Promise.resolve();
+
+  /** Positions have no gaps, so what is missing is known without asking. */
+  async function foldUpTo(last: number): Promise<void> {
+    while (context.position < last) {
+      const entries = await deps.log.read(lease.sessionId, context.position, Math.min(READ_PAGE, last - context.position));
+      if (entries.length === 0) return;
+      for (const entry of entries) fold(context, entry);
+    }
+  }
 
   async function write(entries: JournalEntry[], rest: Omit<AppendBatch, 'entries'>): Promise<string[] | false> {
     const ids = entries.map((entry) => ('stamp' in entry ? entry.stamp.event.id : (entry.id ?? deps.ids.eventId(head))));
@@ -32,9 +50,11 @@ export function createJournal(deps: { writer: SessionWriter; ids: IdSource }, le
       ),
     };
     const result = await deps.writer.append(lease, n + 1, batch);
-    if (result.outcome === 'pending') return false;
+    if (result.outcome !== 'applied') return false;
     n++;
     head = result.head;
+    const [firstPosition] = result.positions;
+    if (firstPosition !== undefined) await foldUpTo(firstPosition - 1);
     for (const [i, entry] of entries.entries()) {
       const body = 'stamp' in entry ? entry.stamp.event : entry.body;
       fold(context, {
@@ -54,6 +74,11 @@ export function createJournal(deps: { writer: SessionWriter; ids: IdSource }, le
       return head;
     },
     mintEventId: () => deps.ids.eventId(head),
+    catchUp() {
+      const next = last.then(() => foldUpTo(Number.POSITIVE_INFINITY));
+      last = next.catch(() => {});
+      return next;
+    },
     append(entries, rest = {}) {
       const next = last.then(() => write(entries, rest));
       last = next.catch(() => {});

@@ -5,29 +5,40 @@ import {
   connectMessaging,
   createLifecycle,
   createLogger,
+  createMetrics,
   createRedis,
   loadEnv,
+  pingRedis,
   randomIds,
   randomText,
   runMain,
+  serveOperations,
+  shutdownDeadlineMs,
   systemClock,
 } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import { createAnthropicModel } from '@manyhands/model';
-import { createSessionLog, createSessionWriter, createTail } from '@manyhands/session-log';
-import { createEnvironmentStore } from '@manyhands/store';
+import { priceTableOf } from '@manyhands/model';
+import { createSessionLog, createSessionWriter, createTail, measureSessionWriter } from '@manyhands/session-log';
+import { createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { createTurnQueue } from '@manyhands/turn-queue';
-import { harnessEnv } from './env.ts';
+import { harnessEnv, settingsOf } from './env.ts';
+import { createHarnessMetrics } from './metrics.ts';
+import { openUpstream } from './upstream.ts';
 import { startWorker } from './worker.ts';
 
 runMain(async () => {
   const env = loadEnv(harnessEnv, process.env);
   const logger = createLogger('harness', env.MANYHANDS_LOG_LEVEL);
-  const lifecycle = createLifecycle(logger, process.env);
+  const lifecycle = createLifecycle(logger, process.env, shutdownDeadlineMs(env.MANYHANDS_DRAIN_MS));
+  const registry = createMetrics('harness');
+  const metrics = createHarnessMetrics(registry);
+  const operations = await serveOperations({ listen: env.MANYHANDS_OPS_LISTEN, metrics: registry, lifecycle, log: logger });
   const redis = createRedis(env.REDIS_URL, 'patient', logger, 'harness');
   lifecycle.onShutdown('redis', () => redis.disconnect());
+  operations.check('redis', () => pingRedis(redis));
   const messaging = await connectMessaging(env.NATS_URL, logger, 'harness');
   lifecycle.onShutdown('nats', () => messaging.close());
+  operations.check('nats', () => messaging.ping());
 
   const blobs = createDirectoryBlobStore(path.resolve(env.MANYHANDS_DATA, 'blobs'));
   const deps = { redis, blobs, clock: systemClock, ids: randomIds, log: logger };
@@ -36,34 +47,29 @@ runMain(async () => {
   const queue = createTurnQueue(redis);
   lifecycle.onShutdown('queue', () => queue.close());
 
+  const { model, contextWindow } = openUpstream(env, process.env, logger);
   const workerId = `${hostname()}-${process.pid}-${randomText(6)}`;
   const worker = startWorker(
     {
       log: createSessionLog(deps),
-      writer: createSessionWriter(deps),
+      writer: measureSessionWriter(createSessionWriter(deps), metrics.appends),
       tail,
       blobs,
       environments: createEnvironmentStore(redis, systemClock, randomIds),
-      model: createAnthropicModel({
-        baseUrl: env.MANYHANDS_MODEL_BASE_URL,
-        apiKey: env.MANYHANDS_MODEL_API_KEY ?? env.ANTHROPIC_API_KEY ?? '',
-        log: logger,
-      }),
+      files: createFileStore(redis, blobs, systemClock),
+      model: metrics.measureModel(model),
+      contextWindow,
+      prices: priceTableOf(env.MANYHANDS_PRICES),
       messaging,
       clock: systemClock,
       ids: randomIds,
       logger,
-      settings: {
-        workerId,
-        maxTokens: env.MANYHANDS_MODEL_MAX_TOKENS,
-        modelAttempts: env.MANYHANDS_MODEL_ATTEMPTS,
-        retryBaseMs: env.MANYHANDS_MODEL_RETRY_BASE_MS,
-        retryCapMs: env.MANYHANDS_MODEL_RETRY_CAP_MS,
-      },
+      metrics,
+      settings: settingsOf(env, workerId),
     },
     { redisUrl: env.REDIS_URL, queue, concurrency: env.MANYHANDS_WORKER_CONCURRENCY },
   );
   lifecycle.onShutdown('worker', () => worker.close());
   await redis.ping();
-  lifecycle.ready({ worker: workerId });
+  lifecycle.ready({ worker: workerId, ops_port: operations.port });
 });

@@ -1,53 +1,57 @@
 /**
  * One model request: span start, the streamed answer with previews, and the whole answer in one append that ends with the span's end.
  *
- * What can end it: the answer; an interrupt (the span is closed, the turn's loop stamps the interrupt); a failure that may be tried again
- * (the session is `rescheduling` for the back-off); a failure that may not, or too many in a row (the turn is given up); the lease lost
- * (nothing is written).
+ * Calls whose policy is `auto` are judged before the answer is written; what that takes counts as the request's.
+ *
+ * What can end it without an answer stands in request-span.ts. A conversation that comes near the end of the model's window is compacted first.
  */
-import type Anthropic from '@anthropic-ai/sdk';
-import { backoffMs, hasCode, pause } from '@manyhands/base';
-import { BUILTIN_TOOLS, enabledTools, type SessionErrorType } from '@manyhands/contract';
-import { ModelError, type ModelErrorKind, type ModelResponse } from '@manyhands/model';
+import type { ModelResponse, ModelUsageCounts } from '@manyhands/model';
+import type { CallWait } from '@manyhands/session-log';
+import { compactStep, needsCompaction } from './compact-step.ts';
+import type { HiddenFacts } from './context.ts';
 import { giveUp } from './go-idle.ts';
 import { appendAll, type JournalEntry } from './journal.ts';
+import { judgeCall } from './judge.ts';
+import { type Judge, wantedCall } from './permission.ts';
 import { createPreviewSender } from './preview-sender.ts';
 import { buildPrompt } from './prompt.ts';
-import { rescheduledEvents, runningEvents } from './status-events.ts';
-import { checkLost, type Turn } from './turn.ts';
-import { addUsage, modelUsage, NO_MODEL_USAGE } from './usage.ts';
-
-const ERROR_TYPE: Record<ModelErrorKind, SessionErrorType> = {
-  overloaded: 'model_overloaded_error',
-  rate_limited: 'model_rate_limited_error',
-  request_failed: 'model_request_failed_error',
-  billing: 'billing_error',
-  authentication: 'model_request_failed_error',
-  aborted: 'unknown_error',
-  unknown: 'unknown_error',
-};
-
-export type ModelStepEnd = 'answered' | 'interrupted' | 'gave_up' | 'drained';
+import { backToWork, type ModelStepEnd, openSpan, requestFailed, spanEnd } from './request-span.ts';
+import type { Turn } from './turn.ts';
+import { addCounts, charge } from './usage.ts';
 
 export async function modelStep(turn: Turn, lead: JournalEntry[]): Promise<ModelStepEnd> {
   const { deps, journal, context, inbox } = turn;
   turn.report.phase('model');
-  const back = context.rescheduled ? runningEvents(turn) : [];
-  const ids = await appendAll(
-    journal,
-    [...back, ...lead, { body: { type: 'span.model_request_start' } }],
-    back.length > 0 ? { state: { status: 'running' } } : {},
-  );
-  const spanId = ids.at(-1)!;
+  const taken = lead.some((entry) => 'stamp' in entry);
+  if (!taken && context.rounds >= deps.settings.toolRounds) {
+    const message = `The agent called tools in ${context.rounds} answers in a row, which is the limit for one turn.`;
+    await giveUp(turn, [], 'tool_use_limit_reached_error', message);
+    return 'gave_up';
+  }
+  if (needsCompaction(turn, lead)) {
+    const begun = [...backToWork(turn), ...lead];
+    if (begun.length > 0) await appendAll(journal, begun, context.rescheduled ? { state: { status: 'running' } } : {});
+    return compactStep(turn, false);
+  }
+  // An event that began the turn set the time with it; what joins a turn that is open does not count.
+  const begunAtMs = lead.length > 0 && !context.turnOpen ? turn.state.running_since_ms : null;
+  const spanId = await openSpan(turn, lead);
+  if (spanId === null) return 'capped';
 
   const interrupt = inbox.interruptSignal();
   const startedAt = deps.clock.now();
+  if (begunAtMs !== null) deps.metrics.turnStart.observe(Math.max(0, startedAt - begunAtMs) / 1000);
   try {
-    const { response, eventIds } = await request(turn, AbortSignal.any([interrupt.signal, turn.lost]));
-    turn.usage = addUsage(turn.usage, response.usage);
+    const stopped = AbortSignal.any([interrupt.signal, turn.lost, turn.drain.due]);
+    const { response, eventIds } = await request(turn, stopped);
+    const answer = await answerEntries(turn, response, eventIds, stopped);
+    // A judgement that was broken off is none: the answer is asked for again.
+    if (answer.judged) stopped.throwIfAborted();
+    charge(turn, response, answer.usage);
     turn.failures = 0;
-    await appendAll(journal, [...answerEntries(turn, response, eventIds), spanEnd(spanId, false, response)], {
+    await appendAll(journal, [...answer.entries, spanEnd(spanId, answer.usage, factsOf(response))], {
       state: { usage: turn.usage, takeovers: 0, failures: 0 },
+      calls: answer.calls,
     });
     turn.log.info(
       { op: 'model', durationMs: deps.clock.now() - startedAt, stopReason: response.stopReason, ...response.usage },
@@ -55,28 +59,19 @@ export async function modelStep(turn: Turn, lead: JournalEntry[]): Promise<Model
     );
     return 'answered';
   } catch (error) {
-    checkLost(turn);
-    if (hasCode(error, 'fenced')) throw error;
-    if (interrupt.signal.aborted) {
-      await appendAll(journal, [spanEnd(spanId, true)]);
-      return 'interrupted';
-    }
-    if (!(error instanceof ModelError)) throw error;
-    return await failed(turn, spanId, error);
+    const end = await requestFailed(turn, spanId, error, interrupt.signal.aborted);
+    return end === 'too_long' ? await compactStep(turn, true) : end;
   } finally {
     interrupt.done();
   }
 }
 
-function spanEnd(spanId: string, isError: boolean, response?: ModelResponse): JournalEntry {
-  return {
-    body: {
-      type: 'span.model_request_end',
-      model_request_start_id: spanId,
-      is_error: isError,
-      model_usage: response ? modelUsage(response.usage) : NO_MODEL_USAGE,
-    },
-  };
+/** What the end of a request keeps: the size of the conversation, and why a model refused. */
+function factsOf({ stopReason, stopDetails, usage }: ModelResponse): HiddenFacts {
+  const { input_tokens, cache_creation_input_tokens, cache_read_input_tokens, output_tokens } = usage;
+  const tokens = input_tokens + cache_creation_input_tokens + cache_read_input_tokens + output_tokens;
+  if (stopReason !== 'refusal') return { tokens };
+  return { tokens, refused: stopDetails ?? { type: 'refusal', category: null, explanation: null } };
 }
 
 /** Streams the answer; each text or thinking block gets its event id when it starts, and previews under that id. */
@@ -111,10 +106,32 @@ async function request(turn: Turn, signal: AbortSignal): Promise<{ response: Mod
   }
 }
 
-/** The events of an answer, in the order of its blocks. */
-function answerEntries(turn: Turn, response: ModelResponse, eventIds: Map<number, string>): JournalEntry[] {
-  const enabled = enabledTools(turn.record.agent.tools);
-  return response.content.flatMap((block, index): JournalEntry[] => {
+interface AnswerEvents {
+  entries: JournalEntry[];
+  calls: { id: string; waitsFor: CallWait }[];
+  /** The answer's and that of its judgements. */
+  usage: ModelUsageCounts;
+  judged: boolean;
+}
+
+/** The events of an answer, in the order of its blocks. Calls of an answer that is a refusal are not made. */
+async function answerEntries(
+  turn: Turn,
+  response: ModelResponse,
+  eventIds: Map<number, string>,
+  signal: AbortSignal,
+): Promise<AnswerEvents> {
+  const { deps, lease, context } = turn;
+  const { agent } = turn.record;
+  const told: AnswerEvents = { entries: [], calls: [], usage: response.usage, judged: false };
+  const judge: Judge = async (name, input) => {
+    const { model } = deps;
+    told.judged = true;
+    const judged = await judgeCall({ model, agent, sessionId: lease.sessionId, messages: context.messages, signal }, name, input);
+    if (judged.usage) told.usage = addCounts(told.usage, judged.usage);
+    return judged.evaluation;
+  };
+  const entries = response.content.map(async (block, index): Promise<JournalEntry[]> => {
     const id = eventIds.get(index) ?? turn.journal.mintEventId();
     switch (block.type) {
       case 'text':
@@ -122,62 +139,17 @@ function answerEntries(turn: Turn, response: ModelResponse, eventIds: Map<number
       case 'thinking':
       case 'redacted_thinking':
         return [{ id, body: { type: 'agent.thinking' }, hidden: { block } }];
-      case 'tool_use':
-        return [toolUseEntry(turn, block, enabled, response.invalidInputs[index])];
+      case 'tool_use': {
+        if (response.stopReason === 'refusal') return [];
+        const { entry, waitsFor } = await wantedCall(agent.tools, id, block, response.invalidInputs[index], judge);
+        if (waitsFor) told.calls.push({ id, waitsFor });
+        return [entry];
+      }
       default:
         turn.log.warn({ blockType: (block as { type: string }).type }, 'the model sent a block that is not supported; left out');
         return [];
     }
   });
-}
-
-function toolUseEntry(
-  turn: Turn,
-  block: Anthropic.ToolUseBlock,
-  enabled: ReadonlySet<string>,
-  invalidInput: string | undefined,
-): JournalEntry {
-  const id = turn.journal.mintEventId();
-  const { name } = block;
-  const input = block.input as Record<string, unknown>;
-  if (!enabled.has(name)) {
-    const known = (BUILTIN_TOOLS as readonly string[]).includes(name);
-    const refusal = known ? `Permission to use ${name} has been denied.` : `There is no tool named ${JSON.stringify(name)}.`;
-    return { id, body: { type: 'agent.tool_use', name, input, evaluated_permission: 'deny' }, hidden: { refusal } };
-  }
-  const refusal = invalidInput === undefined ? undefined : `The input of ${name} was not a JSON object: ${invalidInput}`;
-  return {
-    id,
-    body: { type: 'agent.tool_use', name, input, evaluated_permission: 'allow', evaluation: { type: 'always_allow' } },
-    ...(refusal === undefined ? {} : { hidden: { refusal } }),
-  };
-}
-
-async function failed(turn: Turn, spanId: string, error: ModelError): Promise<ModelStepEnd> {
-  const { deps, journal } = turn;
-  const { settings } = deps;
-  turn.failures++;
-  const type = ERROR_TYPE[error.kind];
-  turn.log.warn({ kind: error.kind, retryable: error.retryable, failures: turn.failures }, 'model request failed');
-  turn.report.line(`model request failed (${error.kind}), attempt ${turn.failures}`);
-  if (!error.retryable || turn.failures >= settings.modelAttempts) {
-    await giveUp(turn, [spanEnd(spanId, true)], type, error.message);
-    return 'gave_up';
-  }
-  const waitMs = Math.max(error.retryAfterMs ?? 0, backoffMs(turn.failures - 1, settings.retryBaseMs, settings.retryCapMs));
-  await appendAll(journal, [spanEnd(spanId, true), ...rescheduledEvents(turn, type, error.message)], {
-    state: { status: 'rescheduling', failures: turn.failures },
-    wakeAtMs: deps.clock.now() + waitMs,
-  });
-  turn.report.phase('waiting to try again');
-  const interrupt = turn.inbox.interruptSignal();
-  try {
-    await pause(waitMs, AbortSignal.any([interrupt.signal, turn.lost, turn.drain]));
-    return 'answered';
-  } catch {
-    checkLost(turn);
-    return interrupt.signal.aborted ? 'interrupted' : 'drained';
-  } finally {
-    interrupt.done();
-  }
+  told.entries = (await Promise.all(entries)).flat();
+  return told;
 }

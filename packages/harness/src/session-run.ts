@@ -9,9 +9,10 @@ import { LOCK_DURATION_MS, type TurnReport } from '@manyhands/turn-queue';
 import { dropOldCheckpoints, loadContext } from './checkpoint.ts';
 import { openInbox } from './inbox.ts';
 import { createJournal } from './journal.ts';
+import { startableCalls } from './open-calls.ts';
 import { runTurn, type TurnEnd } from './run-turn.ts';
 import { createToolRouter } from './tool-router.ts';
-import type { HarnessDeps, Turn } from './turn.ts';
+import type { Drain, HarnessDeps, Turn } from './turn.ts';
 
 /** As long as BullMQ's lock, so that both notice a dead worker at the same time. */
 const LEASE_TTL_MS = LOCK_DURATION_MS;
@@ -19,10 +20,14 @@ const RENEW_MS = 1_500;
 const BUSY_POLL_MS = 100;
 
 /** How the wake-up ended; 'elsewhere' when another worker has the session or it is gone. */
-export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: AbortSignal): Promise<TurnEnd | 'elsewhere'> {
-  const taken = await takeLease(deps, job.session_id, drain);
-  if (!taken) return drain.aborted ? 'handover' : 'elsewhere';
+export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnReport, drain: Drain): Promise<TurnEnd | 'elsewhere'> {
+  const taken = await takeLease(deps, job.session_id, drain.begun);
+  if (!taken) return drain.begun.aborted ? 'handover' : 'elsewhere';
   const { lease } = taken;
+  const { metrics } = deps;
+  const turnEnded = metrics.turn.start();
+  metrics.turnsRunning.add(1);
+  if (lease.takeovers > 0) metrics.takeovers.add(1);
   const log = deps.logger.child({ sessionId: lease.sessionId, epoch: lease.epoch });
   const lost = new AbortController();
   const renewal = setInterval(() => {
@@ -35,6 +40,7 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
   }, RENEW_MS);
 
   let close = async () => {};
+  let outcome: TurnEnd | 'elsewhere' | 'failed' = 'failed';
   try {
     const turn = await prepare(deps, taken, report, drain, lost.signal, log);
     close = async () => {
@@ -44,6 +50,7 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
     const startedAt = deps.clock.now();
     const end = await runTurn(turn);
     await finish(turn, end);
+    outcome = end;
     log.info(
       { op: 'turn', end, takeovers: lease.takeovers, durationMs: deps.clock.now() - startedAt, head: turn.journal.head },
       'turn ended',
@@ -52,11 +59,14 @@ export async function runSession(deps: HarnessDeps, job: TurnJob, report: TurnRe
   } catch (error) {
     if (lost.signal.aborted || hasCode(error, 'fenced')) {
       log.info('another worker has this session; stopping quietly');
+      outcome = 'elsewhere';
       return 'elsewhere';
     }
     throw error;
   } finally {
     clearInterval(renewal);
+    metrics.turnsRunning.add(-1);
+    turnEnded({ end: outcome });
     await close();
   }
 }
@@ -71,12 +81,21 @@ interface Taken {
 /** Waits for the holder at most one lease time: a dead one is gone by then, a live one does the work itself. */
 async function takeLease(deps: HarnessDeps, sessionId: string, drain: AbortSignal): Promise<Taken | null> {
   const deadline = deps.clock.now() + LEASE_TTL_MS + RENEW_MS;
-  for (;;) {
-    if (drain.aborted) return null;
-    const got = await deps.writer.acquire(sessionId, deps.settings.workerId, LEASE_TTL_MS);
-    if ('lease' in got) return got;
-    if ('missing' in got || deps.clock.now() > deadline) return null;
-    await pause(Math.min(got.busyForMs + 1, BUSY_POLL_MS), drain).catch(() => {});
+  const waited = deps.metrics.lease.start();
+  let outcome: 'taken' | 'busy' | 'missing' | 'drained' | 'failed' = 'failed';
+  try {
+    for (;;) {
+      outcome = 'drained';
+      if (drain.aborted) return null;
+      outcome = 'failed';
+      const got = await deps.writer.acquire(sessionId, deps.settings.workerId, LEASE_TTL_MS);
+      outcome = 'lease' in got ? 'taken' : 'missing' in got ? 'missing' : 'busy';
+      if ('lease' in got) return got;
+      if ('missing' in got || deps.clock.now() > deadline) return null;
+      await pause(Math.min(got.busyForMs + 1, BUSY_POLL_MS), drain).catch(() => {});
+    }
+  } finally {
+    waited({ outcome });
   }
 }
 
@@ -84,7 +103,7 @@ async function prepare(
   deps: HarnessDeps,
   { lease, stored, queued, entries }: Taken,
   report: TurnReport,
-  drain: AbortSignal,
+  drain: Drain,
   lost: AbortSignal,
   log: Turn['log'],
 ): Promise<Turn> {
@@ -104,14 +123,15 @@ async function prepare(
     context,
     journal,
     inbox,
-    tools: createToolRouter({ deps, record, journal, binding: state.sandbox, drain, lost, log, onWaiting: report.line }),
+    tools: createToolRouter({ deps, record, journal, binding: state.sandbox, drain, lost, log, report }),
     report,
     log,
     usage: state.usage,
     failures: state.failures,
     nextPreviewNumber: () => ++previews,
     checkpointed: state.checkpoint?.position ?? 0,
-    inherited: new Set(context.openCalls.map(({ id }) => id)),
+    inherited: new Set(startableCalls(context).map(({ id }) => id)),
+    awaited: new Set(context.parkedOn ?? []),
     lost,
     drain,
   };

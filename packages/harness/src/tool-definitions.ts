@@ -6,7 +6,8 @@ const DEFINITIONS: Record<BuiltinTool, Omit<Anthropic.Tool, 'name'>> = {
   bash: {
     description:
       'Runs a command in a bash shell that stays open between calls: working directory, variables and background jobs persist. ' +
-      'Standard output and error come back together; only the last 100 KiB are kept. There is no terminal and no standard input. ' +
+      'Standard output and error come back together; of long output the end is shown and the whole is kept in a file. ' +
+      'There is no terminal and no standard input. ' +
       'A command that runs past timeout_ms (default 120000) is ended together with the shell. Set restart to start a new shell.',
     input_schema: {
       type: 'object',
@@ -18,7 +19,8 @@ const DEFINITIONS: Record<BuiltinTool, Omit<Anthropic.Tool, 'name'>> = {
     },
   },
   read: {
-    description: 'Reads a text file. Files over 256 KiB need view_range.',
+    description:
+      'Reads a text file, or shows an image (PNG, JPEG, GIF, WebP) or a PDF of at most 100 pages. Text files over 256 KiB need view_range.',
     input_schema: {
       type: 'object',
       properties: {

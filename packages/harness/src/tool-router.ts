@@ -1,25 +1,39 @@
 /**
- * Where a call goes: to the session's sandbox, or to a tool that runs on the server. A sandbox is hinted for as soon as the turn starts
+ * Where a call goes: to the session's sandbox, to its client, or to a tool that runs on the server. A sandbox is hinted for as soon as the turn starts
  * and demanded by the first call only; the model never waits for it (I8).
  */
 import { AppError, hasCode, type Logger } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import { enabledTools, SANDBOX_TOOLS, type SandboxSpec, type ToolOutcome, workspaceSnapshotKey } from '@manyhands/contract';
-import { createSandboxHand, sendHint } from '@manyhands/hands';
+import {
+  enabledTools,
+  eventIdPosition,
+  fileBlobKey,
+  SANDBOX_TOOLS,
+  type SandboxSpec,
+  snapshotGeneration,
+  type ToolOutcome,
+  workspaceSnapshotKey,
+  workspaceSnapshotPrefix,
+} from '@manyhands/contract';
+import { createClientHand, createSandboxHand, type LeaseWait, sendHint } from '@manyhands/hands';
 import type { SandboxBinding, SessionRecord } from '@manyhands/session-log';
 import type { EnvironmentStore } from '@manyhands/store';
+import type { TurnReport } from '@manyhands/turn-queue';
 import type { OpenCall } from './context.ts';
 import { appendAll, type Journal } from './journal.ts';
-import type { HarnessDeps } from './turn.ts';
+import { captureOutputs } from './outputs.ts';
+import type { Drain, HarnessDeps } from './turn.ts';
 import { webFetch, webSearch } from './web-tools.ts';
 
 export interface ToolRouter {
   /** Tells a pool that a sandbox will probably be wanted; once, and after the model was asked. */
   hint(): void;
-  /** Runs a call; 'detached' when the worker has to leave and the call runs on without it. */
-  run(call: OpenCall, interrupt: AbortSignal, inherited: boolean): Promise<ToolOutcome | 'detached'>;
+  /** Runs a call; 'detached' when the worker has to leave and the call runs on without it, 'awaited' when the client's word ends it. */
+  run(call: OpenCall, interrupt: AbortSignal, inherited: boolean): Promise<ToolOutcome | 'detached' | 'awaited'>;
   /** The result is in the log. */
   recorded(call: OpenCall): void;
+  /** What the sandbox left in its outputs becomes files of the session. Best effort: never rejects but with `fenced`. */
+  capture(): Promise<void>;
   /** The session is idle. */
   park(): Promise<void>;
   close(): Promise<void>;
@@ -30,10 +44,10 @@ export interface ToolRouterOptions {
   record: SessionRecord;
   journal: Journal;
   binding: SandboxBinding | null;
-  drain: AbortSignal;
+  drain: Drain;
   lost: AbortSignal;
   log: Logger;
-  onWaiting: (text: string) => void;
+  report: TurnReport;
 }
 
 /** What a session's sandbox has to be. Environments are not deleted while a session refers to them. */
@@ -43,30 +57,59 @@ export async function sandboxSpec(environments: EnvironmentStore, record: Sessio
   return { environment_id: environment.id, networking: environment.config.networking };
 }
 
-async function findSnapshot(blobs: BlobStore, key: string): Promise<string | null> {
-  for await (const found of blobs.list(key)) if (found === key) return key;
-  return null;
+/** The newest snapshot: the one of the highest generation. */
+async function findSnapshot(blobs: BlobStore, prefix: string): Promise<string | null> {
+  let newest: { key: string; generation: number } | null = null;
+  for await (const key of blobs.list(prefix)) {
+    const generation = snapshotGeneration(key);
+    if (generation !== null && generation > (newest?.generation ?? -1)) newest = { key, generation };
+  }
+  return newest?.key ?? null;
 }
 
-/** A fetch changes nothing, so an interrupt need not wait for it. */
-function unlessInterrupted(work: Promise<ToolOutcome>, interrupt: AbortSignal): Promise<ToolOutcome> {
+/** A fetch changes nothing, so neither an interrupt nor the end of this worker need wait for it: the next worker fetches again. */
+function unlessStopped(
+  work: Promise<ToolOutcome>,
+  { interrupt, leave }: { interrupt: AbortSignal; leave: AbortSignal },
+): Promise<ToolOutcome | 'detached'> {
   return new Promise((resolve, reject) => {
     const text = 'Tool execution was interrupted before completion. Please retry.';
-    const stop = () => resolve({ is_error: true, content: [{ type: 'text', text }] });
-    if (interrupt.aborted) stop();
-    interrupt.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => interrupt.removeEventListener('abort', stop));
+    const onInterrupt = () => resolve({ is_error: true, content: [{ type: 'text', text }] });
+    const onLeave = () => resolve('detached');
+    const over = new AbortController();
+    const { signal } = over;
+    if (leave.aborted) onLeave();
+    if (interrupt.aborted) onInterrupt();
+    leave.addEventListener('abort', onLeave, { once: true, signal });
+    interrupt.addEventListener('abort', onInterrupt, { once: true, signal });
+    work.then(resolve, reject).finally(() => over.abort());
   });
 }
 
-export function createToolRouter({ deps, record, journal, binding, drain, lost, log, onWaiting }: ToolRouterOptions): ToolRouter {
+/**
+ * Whether a call that an earlier worker left open may have run in a sandbox that was given up. Calls are started under a lease only, so one
+ * that was asked for after the last sandbox was given up, with none leased since, never ran.
+ */
+function mayHaveRun(call: OpenCall, binding: SandboxBinding | null): boolean {
+  if (binding === null || binding.sandbox_id !== null || binding.ended_at === undefined) return true;
+  const position = eventIdPosition(call.id);
+  return position === null || position < binding.ended_at;
+}
+
+const WAIT_REASON: Record<LeaseWait['reason'], string> = {
+  busy: 'every pool is full or gone',
+  'no answer': 'a pool does not answer',
+  failed: 'a sandbox could not be made',
+};
+
+export function createToolRouter({ deps, record, journal, binding, drain, lost, log, report }: ToolRouterOptions): ToolRouter {
   const enabled = enabledTools(record.agent.tools);
   const wantsSandbox = SANDBOX_TOOLS.some((tool) => enabled.has(tool));
   const { messaging, blobs, clock } = deps;
-  const key = workspaceSnapshotKey(record.workspace_id, record.id);
-  const leave = AbortSignal.any([drain, lost]);
+  const leave = AbortSignal.any([drain.begun, lost]);
   const recordedKeys: Promise<void>[] = [];
-  let used = binding?.sandbox_id != null;
+  let current = binding;
+  const used = () => current?.sandbox_id != null;
 
   let tellPool: (poolId: string | null | Promise<string | null>) => void = () => {};
   const hinted = new Promise<string | null>((resolve) => {
@@ -83,22 +126,37 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
     spec: () => sandboxSpec(deps.environments, record),
     binding,
     async saveBinding(next) {
-      await appendAll(journal, [], { state: { sandbox: next } });
-      used = next.sandbox_id !== null;
+      const saved = next.sandbox_id === null ? { ...next, ended_at: journal.head } : next;
+      await appendAll(journal, [], { state: { sandbox: saved } });
+      current = saved;
     },
     putBody: (name, body) => blobs.put(name, body),
     getBody: (name) => blobs.get(name),
-    findSnapshot: () => findSnapshot(blobs, key),
+    findSnapshot: () => findSnapshot(blobs, workspaceSnapshotPrefix(record.workspace_id, record.id)),
+    files: {
+      revision: () => deps.log.filesRevision(record.id),
+      async list() {
+        const { revision, files } = await deps.log.files(record.id);
+        const blobOf = (fileId: string) => fileBlobKey(record.workspace_id, record.id, fileId);
+        return { revision, files: files.map(({ mount_path, file_id }) => ({ path: mount_path, blob: blobOf(file_id) })) };
+      },
+    },
     hinted,
-    onWaiting: (wait) => onWaiting(`waiting for a sandbox: ${JSON.stringify(wait)}`),
+    onLeased: (outcome, waitedMs) => deps.metrics.sandboxWait.observe(waitedMs / 1000, { outcome }),
+    onWaiting({ reason, waitedMs }) {
+      report.phase(`waiting for a sandbox: ${WAIT_REASON[reason]}`);
+      report.line(`waiting for a sandbox since ${Math.round(waitedMs / 1000)} s: ${WAIT_REASON[reason]}`);
+    },
   });
+
+  const client = createClientHand();
 
   function hint(): void {
     if (hintSent) return;
     hintSent = true;
     // A session that has a sandbox needs no hint; a failing environment look-up is the first call's business.
     const asking =
-      wantsSandbox && !used
+      wantsSandbox && !used()
         ? sandboxSpec(deps.environments, record)
             .then((spec) => sendHint(messaging, { session_id: record.id, workspace_id: record.workspace_id, spec }))
             .catch(() => null)
@@ -109,12 +167,17 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
   return {
     hint,
     async run(call, interrupt, inherited) {
+      if (call.gate === 'ask' || call.gate === 'client')
+        return client.execute({ key: call.id, name: call.name, input: call.input }, { signal: interrupt });
       hint();
       if (call.name === 'web_search') return webSearch();
-      if (call.name === 'web_fetch') return unlessInterrupted(webFetch(messaging, record.id, call.input), interrupt);
+      if (call.name === 'web_fetch') {
+        const stops = { interrupt, leave: AbortSignal.any([drain.due, lost]) };
+        return unlessStopped(webFetch(messaging, record.id, call.input), stops);
+      }
       try {
         return await hand.execute(
-          { key: call.id, name: call.name, input: call.input, resumed: inherited },
+          { key: call.id, name: call.name, input: call.input, resumed: inherited && mayHaveRun(call, binding) },
           { signal: interrupt, detach: leave },
         );
       } catch (error) {
@@ -123,12 +186,14 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
       }
     },
     recorded(call) {
-      if ((SANDBOX_TOOLS as readonly string[]).includes(call.name)) recordedKeys.push(hand.acknowledge([call.id]));
+      if (call.gate !== 'client' && (SANDBOX_TOOLS as readonly string[]).includes(call.name))
+        recordedKeys.push(hand.acknowledge([call.id]));
     },
+    capture: () => captureOutputs(deps, record, hand, log),
     async park() {
-      if (!used) return;
+      if (!current || !used()) return;
       await Promise.all(recordedKeys);
-      await hand.park(key);
+      await hand.park(workspaceSnapshotKey(record.workspace_id, record.id, current.generation));
     },
     async close() {
       await Promise.all(recordedKeys);

@@ -1,21 +1,22 @@
 /**
- * The open tool calls, run side by side; each result is appended as soon as it is there. A call is in the log before it is executed and
+ * Open tool calls, run side by side; each result is appended as soon as it is there. A call is in the log before it is executed and
  * its event id is its key in the sandbox, so a worker that takes over re-attaches instead of running it again (I4).
  *
- * An interrupt cancels what runs: every call still gets a result, an error that says so. A drain leaves the calls running and the turn to
+ * An interrupt cancels what runs: every call still gets a result, an error that says so, also one that waits for the client. A drain leaves the calls running and the turn to
  * the next worker.
  */
-import type { ToolOutcome } from '@manyhands/contract';
+import { type ToolOutcome, toolText } from '@manyhands/contract';
 import type { OpenCall } from './context.ts';
-import { appendAll } from './journal.ts';
+import type { JournalEntry } from './journal.ts';
+import { closedCall, failedCall } from './open-calls.ts';
 import { checkLost, type Turn } from './turn.ts';
+import { chargeWeb } from './usage.ts';
 
 const LOG_LINE_CHARS = 200;
 
 export type ToolStepEnd = 'done' | 'drained';
 
-export async function toolStep(turn: Turn): Promise<ToolStepEnd> {
-  const calls = [...turn.context.openCalls];
+export async function toolStep(turn: Turn, calls: readonly OpenCall[]): Promise<ToolStepEnd> {
   turn.report.phase(`tools: ${calls.map(({ name }) => name).join(', ')}`);
   const interrupt = turn.inbox.interruptSignal();
   try {
@@ -29,21 +30,41 @@ export async function toolStep(turn: Turn): Promise<ToolStepEnd> {
 async function runCall(turn: Turn, call: OpenCall, interrupt: AbortSignal): Promise<ToolStepEnd> {
   const { deps } = turn;
   const startedAt = deps.clock.now();
+  const ended = (how: 'ok' | 'error' | 'refused' | 'detached') =>
+    deps.metrics.toolEnded(call.name, how, (deps.clock.now() - startedAt) / 1000);
   const outcome = call.refusal !== null ? failure(call.refusal) : await turn.tools.run(call, interrupt, turn.inherited.has(call.id));
   checkLost(turn);
-  if (outcome === 'detached') return 'drained';
-  await appendAll(
-    turn.journal,
-    [{ body: { type: 'agent.tool_result', tool_use_id: call.id, content: outcome.content, is_error: outcome.is_error } }],
-    { state: { takeovers: 0 } },
-  );
+  if (outcome === 'detached') {
+    ended('detached');
+    return 'drained';
+  }
+  if (outcome === 'awaited') {
+    turn.awaited.add(call.id);
+    return 'done';
+  }
+  if (call.refusal === null && call.gate !== 'client' && !outcome.is_error) chargeWeb(turn, call.name);
+  const told = await turn.journal.append([resultEntry(call, outcome)], {
+    state: { takeovers: 0, usage: turn.usage },
+    calls: call.gate === 'ask' || call.gate === 'client' ? [closedCall(call)] : [],
+  });
+  if (told === false) {
+    // The client answered in the same moment: its answer is the result.
+    await turn.journal.catchUp();
+    return 'done';
+  }
   turn.tools.recorded(call);
+  ended(call.refusal !== null ? 'refused' : outcome.is_error ? 'error' : 'ok');
   turn.log.info(
     { op: 'tool', tool: call.name, eventId: call.id, ok: !outcome.is_error, durationMs: deps.clock.now() - startedAt },
     'tool finished',
   );
   turn.report.line(`${call.name} ${outcome.is_error ? 'failed' : 'done'} in ${deps.clock.now() - startedAt} ms`.slice(0, LOG_LINE_CHARS));
   return 'done';
+}
+
+function resultEntry(call: OpenCall, { content, is_error }: ToolOutcome): JournalEntry {
+  if (call.gate === 'client') return failedCall(call, toolText(content));
+  return { body: { type: 'agent.tool_result', tool_use_id: call.id, content, is_error } };
 }
 
 function failure(text: string): ToolOutcome {

@@ -4,25 +4,29 @@
  */
 import type { Clock, IdSource, Logger, Messaging } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import type { SessionUsage } from '@manyhands/contract';
-import type { ModelClient } from '@manyhands/model';
-import type { Lease, SessionLog, SessionRecord, SessionState, SessionWriter, Tail } from '@manyhands/session-log';
-import type { EnvironmentStore } from '@manyhands/store';
+import type { ModelClient, PriceTable } from '@manyhands/model';
+import type { Lease, SessionLog, SessionRecord, SessionState, SessionWriter, Tail, UsageTotals } from '@manyhands/session-log';
+import type { EnvironmentStore, FileStore } from '@manyhands/store';
 import type { TurnReport } from '@manyhands/turn-queue';
 import type { Context } from './context.ts';
 import type { Inbox } from './inbox.ts';
 import type { Journal } from './journal.ts';
+import type { HarnessMetrics } from './metrics.ts';
 import type { ToolRouter } from './tool-router.ts';
 
 export interface HarnessSettings {
   workerId: string;
   /** Upper bound of an answer, in tokens. */
   maxTokens: number;
+  /** Answers in a row that may call tools before a turn is given up. */
+  toolRounds: number;
   /** Model attempts in a row before a turn is given up. */
   modelAttempts: number;
   /** First and longest wait between them, in milliseconds. */
   retryBaseMs: number;
   retryCapMs: number;
+  /** What a model answer under way gets at the end of the process, in milliseconds. */
+  drainMs: number;
 }
 
 export interface HarnessDeps {
@@ -31,11 +35,16 @@ export interface HarnessDeps {
   tail: Tail;
   blobs: BlobStore;
   environments: EnvironmentStore;
+  files: FileStore;
   model: ModelClient;
+  /** Tokens that prompt and answer of a model may have together. */
+  contextWindow: (model: string) => number;
+  prices: PriceTable;
   messaging: Messaging;
   clock: Clock;
   ids: IdSource;
   logger: Logger;
+  metrics: HarnessMetrics;
   settings: HarnessSettings;
 }
 
@@ -51,18 +60,27 @@ export interface Turn {
   tools: ToolRouter;
   report: TurnReport;
   log: Logger;
-  usage: SessionUsage;
+  usage: UsageTotals;
   failures: number;
   /** Numbers the previews of this epoch. */
   nextPreviewNumber: () => number;
   /** Position of the last checkpoint. */
   checkpointed: number;
-  /** Calls that were open when this worker came: an earlier worker may have started them. */
+  /** Calls that were open when this worker came and that nothing held back: an earlier worker may have started them. */
   inherited: ReadonlySet<string>;
+  /** Calls that this worker found to wait for the client. */
+  awaited: Set<string>;
   /** Fires when the lease is lost: stop at once, write nothing. */
   lost: AbortSignal;
-  /** Fires when the process is to end: hand over at the next safe point. */
-  drain: AbortSignal;
+  drain: Drain;
+}
+
+/** The end of the process, in two steps. */
+export interface Drain {
+  /** Fires first: hand over at the next safe point. A call in a sandbox is left to run on; what cannot be left may end. */
+  begun: AbortSignal;
+  /** Fires when the time for that is over: give up what still runs here, so that the next worker does it again. */
+  due: AbortSignal;
 }
 
 export function checkLost(turn: Turn): void {

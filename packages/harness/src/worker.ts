@@ -5,14 +5,27 @@
  * a session whose back-off has passed.
  */
 import { ensureError, hasCode, pause } from '@manyhands/base';
-import { DoneReply, enabledTools, type HintJob, type ReleaseJob, SANDBOX_TOOLS, sandboxSubject } from '@manyhands/contract';
+import {
+  type ConfirmReply,
+  ConfirmRequest,
+  DoneReply,
+  enabledTools,
+  type HintJob,
+  type ReleaseJob,
+  SANDBOX_SUBJECT,
+  SANDBOX_TOOLS,
+  sandboxSubject,
+  WORKER_QUEUE_GROUP,
+} from '@manyhands/contract';
 import { sendHint } from '@manyhands/hands';
+import type { SessionLog } from '@manyhands/session-log';
 import { consumeTurns, type TurnQueue } from '@manyhands/turn-queue';
 import { runSession } from './session-run.ts';
 import { sandboxSpec } from './tool-router.ts';
 import type { HarnessDeps } from './turn.ts';
 
 const SWEEP_INTERVAL_MS = 2_000;
+const FINISH_DELETES_INTERVAL_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 10_000;
 const SWEEP_LIMIT_PER_BUCKET = 200;
 /** A wake-up usually comes with the event; the sweep leaves it that much time. */
@@ -24,39 +37,52 @@ export interface HarnessWorker {
 }
 
 export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queue: TurnQueue; concurrency: number }): HarnessWorker {
-  const draining = new AbortController();
+  const drain = { begun: new AbortController(), due: new AbortController() };
+  deps.metrics.turnsMax.set(options.concurrency);
   const consumer = consumeTurns({
     redisUrl: options.redisUrl,
     log: deps.logger,
     concurrency: options.concurrency,
     workerId: deps.settings.workerId,
     async onTurn(job, report) {
-      const end = await runSession(deps, job, report, draining.signal);
+      const end = await runSession(deps, job, report, { begun: drain.begun.signal, due: drain.due.signal });
       // Stored while this job is active, and taken by another worker as soon as it ends.
       if (end === 'handover') await options.queue.wake(job);
     },
     onHint: (job) => hint(deps, job),
-    onRelease: (job) => release(deps, job),
+    onRelease: (job, lastTry) => release(deps, job, lastTry),
+  });
+  const confirming = deps.messaging.serve(SANDBOX_SUBJECT.confirm, (body) => confirm(deps.log, ConfirmRequest.parse(body)), {
+    queue: WORKER_QUEUE_GROUP,
   });
 
+  let finishDeletesAt = 0;
   const sweep = (async () => {
-    while (!draining.signal.aborted) {
+    while (!drain.begun.signal.aborted) {
       try {
-        for (const { sessionId, workspaceId } of await deps.writer.due(SWEEP_LIMIT_PER_BUCKET, SWEEP_SETTLE_MS)) {
+        const due = await deps.writer.due(SWEEP_LIMIT_PER_BUCKET, SWEEP_SETTLE_MS);
+        deps.metrics.sessionsWithoutWorker.set(due.length);
+        for (const { sessionId, workspaceId } of due) {
           await options.queue.wake({ session_id: sessionId, workspace_id: workspaceId });
+        }
+        if (deps.clock.now() >= finishDeletesAt) {
+          await deps.log.finishDeletes(deps.files.deleteScope);
+          finishDeletesAt = deps.clock.now() + FINISH_DELETES_INTERVAL_MS;
         }
       } catch (error) {
         deps.logger.warn({ err: ensureError(error) }, 'sweep failed; trying again');
       }
-      await pause(SWEEP_INTERVAL_MS, draining.signal).catch(() => {});
+      await pause(SWEEP_INTERVAL_MS, drain.begun.signal).catch(() => {});
     }
   })();
 
   return {
     async close() {
-      draining.abort();
-      await sweep;
-      await consumer.close();
+      drain.begun.abort();
+      const due = setTimeout(() => drain.due.abort(), deps.settings.drainMs);
+      // First of all no new jobs: this worker must not get those back that it hands over.
+      await Promise.all([consumer.close(), sweep, confirming.stop()]);
+      clearTimeout(due);
     },
   };
 }
@@ -71,13 +97,25 @@ async function hint(deps: HarnessDeps, job: HintJob): Promise<void> {
   await sendHint(deps.messaging, { session_id: job.session_id, workspace_id: job.workspace_id, spec });
 }
 
-/** The session is over: its sandbox goes without a snapshot. A pool that is gone took its sandboxes with it. */
-async function release(deps: HarnessDeps, job: ReleaseJob): Promise<void> {
+/**
+ * The session is over: its sandbox goes without a snapshot. A pool that is gone took its sandboxes with it; one that is only cut off asks by
+ * itself when it is back (`confirm`), so that nobody need try for ever.
+ */
+async function release(deps: HarnessDeps, job: ReleaseJob, lastTry: boolean): Promise<void> {
   const { session_id, generation, pool_id, sandbox_id } = job;
   try {
     await deps.messaging.request(sandboxSubject(pool_id, sandbox_id, 'release'), { session_id, generation }, DoneReply, RELEASE_TIMEOUT_MS);
   } catch (error) {
-    if (!hasCode(error, 'unavailable')) throw error;
+    if (!hasCode(error, 'unavailable') && !lastTry) throw error;
   }
   if (job.delete_blobs) await deps.blobs.deletePrefix(`${job.workspace_id}/${session_id}/`);
+}
+
+/** A pool asks whether a sandbox that nobody used lately is still the session's. A lease that is newer than what the session knows may be. */
+export async function confirm(log: Pick<SessionLog, 'get'>, { session_id, generation, sandbox_id }: ConfirmRequest): Promise<ConfirmReply> {
+  const stored = await log.get(session_id);
+  if (!stored || stored.state.archived_at_ms !== null) return { wanted: false };
+  const { sandbox } = stored.state;
+  if (!sandbox || sandbox.generation < generation) return { wanted: true };
+  return { wanted: sandbox.generation === generation && sandbox.sandbox_id === sandbox_id };
 }
