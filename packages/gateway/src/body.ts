@@ -2,9 +2,9 @@
  * Request bodies: JSON in UTF-8, nothing else. An empty body is "no body", whatever its content type says: SDKs send archive and the like
  * with `content-length: 0` and no content type (CONTRACT 0.1).
  */
-import { isUtf8 } from 'node:buffer';
 import { invalidRequest } from '@manyhands/base';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { parseJson } from './json.ts';
 
 export const BODY_LIMIT_BYTES = 32 * 1024 * 1024;
 const UTF8_NAMES = new Set(['utf-8', 'utf8', 'us-ascii', 'ascii']);
@@ -23,25 +23,6 @@ function checkHeaders(request: FastifyRequest): void {
     if (!parameter.startsWith('charset=')) continue;
     const charset = parameter.slice('charset='.length).replaceAll('"', '');
     if (!UTF8_NAMES.has(charset)) throw invalidRequest('content-type: the charset must be utf-8', { errorCode: 'unsupported_charset' });
-  }
-}
-
-/** Own `__proto__` keys would be lost, not kept, by what follows: they are refused. */
-function refusePrototypeKeys(key: string, value: unknown): unknown {
-  if (key === '__proto__') throw invalidRequest('the body must not contain a key named __proto__');
-  return value;
-}
-
-function parseJson(bytes: Buffer): unknown {
-  if (!isUtf8(bytes)) throw invalidRequest('the body is not valid UTF-8', { errorCode: 'request_body_encoding_invalid' });
-  const text = bytes.toString('utf8');
-  // A reviver is slow; only a text with the word in it (or with escapes that may spell it) needs one.
-  const suspicious = text.includes('__proto__') || text.includes('\\u005f') || text.includes('\\u005F');
-  try {
-    return suspicious ? JSON.parse(text, refusePrototypeKeys) : JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) throw invalidRequest(`the body is not valid JSON: ${error.message}`);
-    throw error;
   }
 }
 

@@ -1,18 +1,26 @@
 /** Everything the routes are given. */
 import type { Clock, IdSource, Logger, Redis } from '@manyhands/base';
+import type { BlobStore } from '@manyhands/blobs';
+import type { PriceTable } from '@manyhands/model/prices';
 import type { SessionLog, Tail } from '@manyhands/session-log';
-import type { AgentStore, ApiKeyStore, EnvironmentStore } from '@manyhands/store';
+import type { AgentStore, ApiKeyStore, EnvironmentStore, FileStore } from '@manyhands/store';
 import type { TurnQueue } from '@manyhands/turn-queue';
+import type { GatewayMetrics } from './metrics.ts';
+import type { RateLimits } from './rate-limits.ts';
 
 export interface GatewayDeps {
-  /** A client that fails fast; used for the readiness check. */
+  /** A client that fails fast; used for readiness and rate limits. */
   redis: Redis;
   agents: AgentStore;
   environments: EnvironmentStore;
+  files: FileStore;
+  blobs: BlobStore;
   apiKeys: ApiKeyStore;
   sessionLog: SessionLog;
   tail: Tail;
   turnQueue: TurnQueue;
+  prices: PriceTable;
+  metrics: GatewayMetrics;
   clock: Clock;
   ids: IdSource;
   log: Logger;
@@ -24,6 +32,12 @@ export interface GatewayOptions {
   adminWritable: boolean;
   /** Between two heartbeats on a stream, milliseconds. */
   pingIntervalMs?: number;
+  /** Largest file that can be uploaded, bytes. */
+  fileLimitBytes?: number;
   /** Largest request body, bytes. */
   bodyLimitBytes?: number;
+  /** For the body of a request to arrive, uploads aside, milliseconds. */
+  bodyArrivalMs?: number;
+  /** Requests that all gateways together answer in a minute; as many as come if left out. */
+  rateLimits?: RateLimits | undefined;
 }

@@ -32,9 +32,8 @@ export const gatewayEnv = z.object({
   MANYHANDS_API_KEY: z.string().optional(),
   MANYHANDS_ADMIN_WRITABLE: envFlag(false),
   MANYHANDS_MODELS: modelList.default(DEFAULT_MODELS),
-  MANYHANDS_RATE_LIMITS: z
-    .enum(['off', 'hosted'], { error: 'must be off' })
-    .default('off')
-    .refine((value) => value === 'off', 'the hosted rate limits are not supported yet; use off'),
+  /** What models cost, as JSON; the bundled list prices for everything it does not name. Workers read the same. */
+  MANYHANDS_PRICES: z.string().optional(),
+  MANYHANDS_RATE_LIMITS: z.enum(['off', 'hosted'], { error: 'must be off or hosted' }).default('off'),
 });
 export type GatewayEnv = z.infer<typeof gatewayEnv>;

@@ -7,6 +7,7 @@ import type { WireErrorBody } from '@manyhands/contract';
 import type { FastifyReply } from 'fastify';
 
 const RETRY_AFTER_SECONDS = 1;
+const MESSAGE_MAX_CHARS = 4_000;
 
 export function unavailable(message: string): WireError {
   return new WireError('api_error', message, { status: 503, retryAfterSeconds: RETRY_AFTER_SECONDS });
@@ -45,6 +46,8 @@ function fromFramework(code: string, bodyLimitBytes: number): WireError | null {
       return new WireError('invalid_request_error', 'content-length: does not match the length of the body');
     case 'FST_ERR_BAD_URL':
       return noSuchEndpoint('the path is not valid percent-encoding');
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return noSuchEndpoint('a part of the path is longer than any id');
     default:
       return null;
   }
@@ -63,20 +66,29 @@ export function toWireError(error: unknown, bodyLimitBytes: number): { wire: Wir
 
 export function errorBody(wire: WireError, requestId: string): WireErrorBody {
   const code = wire.options.errorCode;
+  // A message may quote what was sent, however long that was.
+  const message = wire.message.length > MESSAGE_MAX_CHARS ? `${wire.message.slice(0, MESSAGE_MAX_CHARS)}…` : wire.message;
   return {
     type: 'error',
-    error: { type: wire.type, message: wire.message, ...(code === undefined ? {} : { details: { error_code: code } }) },
+    error: { type: wire.type, message, ...(code === undefined ? {} : { details: { error_code: code } }) },
     request_id: requestId,
   };
 }
 
+export function errorHeaders({ options }: WireError, requestId: string): Record<string, string> {
+  const { shouldRetry, retryAfterSeconds } = options;
+  return {
+    'request-id': requestId,
+    'content-type': 'application/json; charset=utf-8',
+    ...(shouldRetry === undefined ? {} : { 'x-should-retry': String(shouldRetry) }),
+    ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
+  };
+}
+
 export function sendError(reply: FastifyReply, wire: WireError): FastifyReply {
-  const { shouldRetry, retryAfterSeconds } = wire.options;
-  if (shouldRetry !== undefined) reply.header('x-should-retry', String(shouldRetry));
-  if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds));
+  const requestId = reply.request.id;
   return reply
     .status(wire.status)
-    .header('request-id', reply.request.id)
-    .type('application/json; charset=utf-8')
-    .send(JSON.stringify(errorBody(wire, reply.request.id)));
+    .headers(errorHeaders(wire, requestId))
+    .send(JSON.stringify(errorBody(wire, requestId)));
 }

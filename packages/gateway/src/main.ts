@@ -1,20 +1,37 @@
 /** The gateway process: reads its environment, connects, serves, and ends in order. */
 import path from 'node:path';
-import { createLifecycle, createLogger, createRedis, loadEnv, randomIds, runMain, systemClock } from '@manyhands/base';
+import {
+  createLifecycle,
+  createLogger,
+  createMetrics,
+  createRedis,
+  loadEnv,
+  pingRedis,
+  randomIds,
+  runMain,
+  serveOperations,
+  systemClock,
+} from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import { createSessionLog, createTail } from '@manyhands/session-log';
-import { createAgentStore, createApiKeyStore, createEnvironmentStore } from '@manyhands/store';
+import { priceTableOf } from '@manyhands/model/prices';
+import { createSessionLog, createTail, measureSessionLog } from '@manyhands/session-log';
+import { createAgentStore, createApiKeyStore, createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { createTurnQueue } from '@manyhands/turn-queue';
 import { gatewayEnv } from './env.ts';
+import { createGatewayMetrics } from './metrics.ts';
+import { RATE_LIMITS } from './rate-limits.ts';
 import { createGateway } from './server.ts';
 
 runMain(async () => {
   const env = loadEnv(gatewayEnv, process.env);
   const log = createLogger('gateway', env.MANYHANDS_LOG_LEVEL);
   const lifecycle = createLifecycle(log, process.env);
+  const registry = createMetrics('gateway');
+  const operations = await serveOperations({ listen: env.MANYHANDS_OPS_LISTEN, metrics: registry, lifecycle, log });
 
   const redis = createRedis(env.REDIS_URL, 'finite', log, 'gateway');
   const queueRedis = createRedis(env.REDIS_URL, 'finite', log, 'gateway-queue');
+  operations.check('redis', () => pingRedis(redis));
   const blobs = createDirectoryBlobStore(path.join(env.MANYHANDS_DATA, 'blobs'));
   const clock = systemClock;
   const ids = randomIds;
@@ -25,20 +42,25 @@ runMain(async () => {
   }
   const tail = createTail({ redisUrl: env.REDIS_URL, redis, blobs, log });
   const turnQueue = createTurnQueue(queueRedis);
+  const metrics = createGatewayMetrics(registry, { turnQueue, clock });
   const app = createGateway(
     {
       redis,
       agents: createAgentStore(redis, clock, ids),
       environments: createEnvironmentStore(redis, clock, ids),
+      files: createFileStore(redis, blobs, clock),
+      blobs,
       apiKeys,
-      sessionLog: createSessionLog({ redis, blobs, clock, ids, log }),
+      sessionLog: measureSessionLog(createSessionLog({ redis, blobs, clock, ids, log }), metrics.appends),
       tail,
       turnQueue,
+      prices: priceTableOf(env.MANYHANDS_PRICES),
+      metrics,
       clock,
       ids,
       log,
     },
-    { models: env.MANYHANDS_MODELS, adminWritable: env.MANYHANDS_ADMIN_WRITABLE },
+    { models: env.MANYHANDS_MODELS, adminWritable: env.MANYHANDS_ADMIN_WRITABLE, rateLimits: RATE_LIMITS[env.MANYHANDS_RATE_LIMITS] },
   );
 
   lifecycle.onShutdown('redis', () => {
@@ -53,5 +75,5 @@ runMain(async () => {
   const inherited = { fd, host: env.MANYHANDS_HOST } as { host: string };
   await app.listen(fd === undefined ? { host: env.MANYHANDS_HOST, port: env.MANYHANDS_PORT } : inherited);
   const address = app.server.address();
-  lifecycle.ready({ port: typeof address === 'object' ? address?.port : undefined });
+  lifecycle.ready({ port: typeof address === 'object' ? address?.port : undefined, ops_port: operations.port });
 });

@@ -16,6 +16,8 @@ export type Range = Partial<Record<Bound, number>>;
 export interface Query {
   /** The values of a list parameter; undefined if it is absent. */
   list(name: string, allowed: readonly string[], max?: number): ReadonlySet<string> | undefined;
+  /** The values of a list parameter that may be anything. */
+  texts(name: string): string[] | undefined;
   text(name: string): string | undefined;
   integer(name: string, min: number, max: number): number | undefined;
   limit(fallback?: number, max?: number): number;
@@ -31,7 +33,9 @@ export function readQuery(request: FastifyRequest, names: readonly string[]): Qu
   const mark = url.indexOf('?');
   const values = new Map<string, string[]>();
   if (mark >= 0) {
-    for (const [given, value] of new URLSearchParams(url.slice(mark + 1))) {
+    const search = url.slice(mark + 1);
+    checkEncoding(search);
+    for (const [given, value] of new URLSearchParams(search)) {
       if (value === '' || IGNORED.has(given)) continue;
       // A list may be written without its brackets.
       const name = names.includes(given) ? given : `${given}[]`;
@@ -60,6 +64,7 @@ export function readQuery(request: FastifyRequest, names: readonly string[]): Qu
   return {
     text,
     integer,
+    texts: (name) => values.get(`${name}[]`),
     list(name, allowed, max) {
       const list = values.get(`${name}[]`);
       if (!list) return undefined;
@@ -85,6 +90,17 @@ export function readQuery(request: FastifyRequest, names: readonly string[]): Qu
       return Object.keys(range).length === 0 ? undefined : range;
     },
   };
+}
+
+/** What cannot be decoded would be taken for something else. */
+function checkEncoding(search: string): void {
+  for (const part of search.split('&')) {
+    try {
+      decodeURIComponent(part);
+    } catch {
+      throw invalidRequest(`${part.split('=', 1)[0]}: not valid percent-encoding of UTF-8 in the query`);
+    }
+  }
 }
 
 function unknownParameter(given: string, names: readonly string[]) {

@@ -2,22 +2,27 @@
  * The HTTP server: what every request passes through, and every route. Each response, whatever went wrong, is JSON in the error envelope
  * and carries a `request-id`; only streams and the queue board speak something else.
  */
-import type { Socket } from 'node:net';
-import { invalidRequest, type WireError } from '@manyhands/base';
+import type { WireError } from '@manyhands/base';
+import { FILE_MAX_BYTES } from '@manyhands/contract';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { createAuth } from './auth.ts';
 import { registerBoard } from './board.ts';
 import { BODY_LIMIT_BYTES, registerBodyParser } from './body.ts';
+import { checkHead, createBrokenRequests } from './broken-requests.ts';
 import { watchConnections } from './connections.ts';
 import type { GatewayDeps, GatewayOptions } from './deps.ts';
-import { errorBody, noSuchEndpoint, sendError, toWireError } from './errors.ts';
-import { registerRequestLog } from './request-log.ts';
+import { noSuchEndpoint, sendError, toWireError } from './errors.ts';
+import { startFileSweep } from './file-sweep.ts';
+import { createRateLimiter } from './rate-limits.ts';
+import { createRequestLog } from './request-log.ts';
 import { registerAgents } from './routes/agents.ts';
 import { registerApiKeys } from './routes/api-keys.ts';
 import { registerEnvironments } from './routes/environments.ts';
 import { registerEvents } from './routes/events.ts';
+import { FILES_PATH, registerFiles } from './routes/files.ts';
 import { registerHealth } from './routes/health.ts';
 import { registerModels } from './routes/models.ts';
+import { registerResources } from './routes/resources.ts';
 import { registerSessions } from './routes/sessions.ts';
 import { registerThreads } from './routes/threads.ts';
 import { createSessionLookup } from './sessions.ts';
@@ -27,8 +32,9 @@ import { createWakes } from './wakes.ts';
 
 /** Longer than the idle time of usual proxies and clients, so that they close first. */
 const KEEP_ALIVE_MS = 75_000;
-/** For a whole request to arrive. Responses may take as long as they like. */
-const REQUEST_ARRIVAL_MS = 120_000;
+/** For a body to arrive; an upload gets longer. Responses may take as long as they like. */
+const BODY_ARRIVAL_MS = 120_000;
+const UPLOAD_ARRIVAL_MS = 3_600_000;
 const PATH_SEGMENT_MAX_CHARS = 512;
 
 /** Everything is wired, nothing listens yet. `close` ends streams, lets requests finish and sends the wake-ups under way. */
@@ -44,32 +50,49 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
     genReqId: () => ids.id('request'),
     requestIdHeader: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    requestTimeout: REQUEST_ARRIVAL_MS,
+    requestTimeout: UPLOAD_ARRIVAL_MS,
+    http: { requireHostHeader: false },
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: PATH_SEGMENT_MAX_CHARS },
     // A path that cannot be decoded is refused before any hook runs, so the key is asked for here (I12).
-    frameworkErrors: (error, request, reply) => {
-      void auth.hook(request as FastifyRequest, reply).then(
+    frameworkErrors: (error, given, reply) => {
+      const request = given as FastifyRequest;
+      watch(request, reply);
+      void auth.hook(request, reply).then(
         () => sendError(reply, toWireError(error, bodyLimitBytes).wire),
         (refusal: unknown) => sendError(reply, toWireError(refusal, bodyLimitBytes).wire),
       );
     },
-    clientErrorHandler: (error, socket) => answerBrokenRequest(error, socket, ids.id('request')),
+    clientErrorHandler: (error, socket) => broken.onClientError(error, socket),
   });
+  const watch = createRequestLog(log, deps.metrics);
+  const broken = createBrokenRequests(ids, log);
   const auth = createAuth(deps.apiKeys, createStorageGate(deps.redis), () => performance.now());
   const sessions = createSessionLookup(deps.sessionLog);
   const streams = createStreamHub(deps.tail, log, options.pingIntervalMs);
+  deps.metrics.watchStreams(() => streams.size);
   const wakes = createWakes(deps.turnQueue, log);
   const connections = watchConnections(app.server);
 
   app.decorateRequest('identity', null);
-  registerRequestLog(app, log);
   app.addHook('onRequest', (request, reply, done) => {
+    watch(request, reply);
     reply.header('request-id', request.id);
     done();
   });
+  broken.register(app, {
+    limitMs: options.bodyArrivalMs ?? BODY_ARRIVAL_MS,
+    isUnlimited: ({ method, url }) => method === 'POST' && url.startsWith(FILES_PATH),
+  });
   app.addHook('onRequest', auth.hook);
+  app.addHook('onRequest', checkHead);
+  if (options.rateLimits) app.addHook('onRequest', createRateLimiter(deps.redis, options.rateLimits, clock));
+  // Answered while the server ends: the client is told that its next request needs another connection.
+  app.addHook('onSend', (_request, reply, _payload, done) => {
+    if (closing) reply.header('connection', 'close');
+    done();
+  });
   registerBodyParser(app);
 
   app.setErrorHandler((error, request, reply) => {
@@ -95,7 +118,9 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
   registerEnvironments(app, deps.environments, deps.sessionLog);
   registerSessions(app, deps, sessions, wakes);
   registerEvents(app, deps, sessions, wakes, streams);
+  registerResources(app, deps, sessions);
   registerThreads(app, deps, sessions);
+  registerFiles(app, deps, options.fileLimitBytes ?? FILE_MAX_BYTES);
   registerModels(app, options.models);
   registerApiKeys(app, deps.apiKeys, auth);
   registerBoard(app, deps.turnQueue, options.adminWritable);
@@ -105,7 +130,10 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
     await streams.close();
     connections.drain();
   });
-  app.addHook('onClose', () => wakes.settled());
+  const sweep = startFileSweep(deps.files, deps.sessionLog, log);
+  app.addHook('onClose', async () => {
+    await Promise.all([wakes.settled(), sweep.stop()]);
+  });
   log.debug({ bodyLimitBytes, startedAt: clock.now() }, 'gateway wired');
   return app;
 }
@@ -128,28 +156,4 @@ function collectPaths(app: FastifyInstance): { refuse(request: FastifyRequest): 
       return noSuchEndpoint(`${path} does not take ${request.method}; it takes ${[...new Set(methods)].join(' and ')}`);
     },
   };
-}
-
-/** What cannot even be read as HTTP still gets the envelope; then the connection ends. */
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket, requestId: string): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  let wire = invalidRequest('the request is not valid HTTP');
-  if (error.code === 'HPE_HEADER_OVERFLOW') wire = invalidRequest('the request headers are too large', { status: 431 });
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    wire = invalidRequest('the request did not arrive in time; send it again', { errorCode: 'request_body_timeout' });
-  const body = JSON.stringify(errorBody(wire, requestId));
-  socket.end(
-    [
-      `HTTP/1.1 ${wire.status} ${wire.status === 431 ? 'Request Header Fields Too Large' : 'Bad Request'}`,
-      'content-type: application/json; charset=utf-8',
-      `content-length: ${Buffer.byteLength(body)}`,
-      `request-id: ${requestId}`,
-      'connection: close',
-      '',
-      body,
-    ].join('\r\n'),
-  );
 }

@@ -1,42 +1,48 @@
-/** Creating a session: the agent is resolved and copied, the environment checked, the first events stored, a worker woken (SE-1). */
+/** Creating a session: the agent is resolved and copied, the environment claimed, the first events stored, a worker woken (SE-1). */
 import { invalidRequest, notFound } from '@manyhands/base';
 import { type Agent, enabledTools, isId, isSandboxTool, type Session, type SessionAgent, type SessionCreate } from '@manyhands/contract';
 import { toSession } from '@manyhands/session-log';
-import { environmentArchived, type KeyIdentity } from '@manyhands/store';
+import { type KeyIdentity, overrideAgent } from '@manyhands/store';
 import type { GatewayDeps } from './deps.ts';
+import { checkBudgetable } from './session-budget.ts';
+import { checkResources, mountAll } from './session-files.ts';
 import type { Wakes } from './wakes.ts';
-
-async function resolveAgent({ agents }: GatewayDeps, workspaceId: string, wanted: SessionCreate['agent']): Promise<Agent> {
-  const { id, version } = typeof wanted === 'string' ? { id: wanted, version: undefined } : wanted;
-  const agent = isId('agent', id) ? await agents.get(workspaceId, id, version) : null;
-  if (!agent) throw notFound(version === undefined ? 'agent' : `version ${version} of agent`, id);
-  if (agent.archived_at !== null) throw invalidRequest(`agent: ${id} is archived; use another agent`);
-  return agent;
-}
-
-async function checkEnvironment({ environments }: GatewayDeps, workspaceId: string, id: string): Promise<void> {
-  const environment = isId('environment', id) ? await environments.get(workspaceId, id) : null;
-  if (!environment) throw notFound('environment', id);
-  if (environment.archived_at !== null) throw environmentArchived(id);
-}
 
 function snapshot(agent: Agent): SessionAgent {
   const { metadata: _metadata, created_at: _created, updated_at: _updated, archived_at: _archived, ...definition } = agent;
   return definition;
 }
 
+/** The agent as this session has it. */
+async function resolveAgent({ agents }: GatewayDeps, workspaceId: string, wanted: SessionCreate['agent']): Promise<SessionAgent> {
+  const { id, version } = typeof wanted === 'string' ? { id: wanted, version: undefined } : wanted;
+  const agent = isId('agent', id) ? await agents.get(workspaceId, id, version) : null;
+  if (!agent) throw notFound(version === undefined ? 'agent' : `version ${version} of agent`, id);
+  if (agent.archived_at !== null) throw invalidRequest(`agent: ${id} is archived; use another agent`);
+  const copy = snapshot(agent);
+  return typeof wanted === 'object' && wanted.type === 'agent_with_overrides' ? overrideAgent(copy, wanted) : copy;
+}
+
 export async function startSession(deps: GatewayDeps, wakes: Wakes, identity: KeyIdentity, wanted: SessionCreate): Promise<Session> {
-  const { sessionLog, clock, ids } = deps;
+  const { sessionLog, clock, ids, prices } = deps;
   const { workspace_id } = identity;
-  const [agent] = await Promise.all([
-    resolveAgent(deps, workspace_id, wanted.agent),
-    checkEnvironment(deps, workspace_id, wanted.environment_id),
-  ]);
+  const { environment_id } = wanted;
+  const agent = await resolveAgent(deps, workspace_id, wanted.agent);
+  if (wanted.budget) checkBudgetable(prices, agent);
+  if (!isId('environment', environment_id)) throw notFound('environment', environment_id);
+  const resources = wanted.resources ?? [];
+  const uploads = await checkResources(deps, workspace_id, resources);
   const id = ids.id('session');
+  const files = await mountAll(deps, workspace_id, id, resources, uploads);
+  const created_at_ms = clock.now();
+  // Everything else was checked: from here on the environment stays while the session does.
+  await deps.environments.claim(workspace_id, environment_id, id);
   const { startsWork } = await sessionLog.create({
-    record: { id, workspace_id, agent: snapshot(agent), environment_id: wanted.environment_id, created_at_ms: clock.now() },
+    record: { id, workspace_id, agent, environment_id, created_at_ms },
     title: wanted.title ?? null,
     metadata: wanted.metadata ?? {},
+    budget: wanted.budget ?? null,
+    files,
     initialEvents: wanted.initial_events ?? [],
   });
   if (startsWork) wakes.wake(workspace_id, id);
@@ -44,5 +50,5 @@ export async function startSession(deps: GatewayDeps, wakes: Wakes, identity: Ke
   if ([...enabledTools(agent.tools)].some(isSandboxTool)) wakes.hint(workspace_id, id);
   const stored = await sessionLog.get(id);
   if (!stored) throw notFound('session', id);
-  return toSession(stored, clock.now());
+  return toSession(stored, clock.now(), prices.runtimeCost);
 }

@@ -1,40 +1,62 @@
 /** Updating a session (SE-3): read, compute, write if nobody changed it since; a change of nothing writes nothing. */
 import { isDeepStrictEqual } from 'node:util';
 import { AppError, conflict, invalidRequest, notFound } from '@manyhands/base';
-import { METADATA_MAX_KEYS, mergeMetadata, type SessionUpdate } from '@manyhands/contract';
-import type { SessionLog, StoredSession } from '@manyhands/session-log';
+import { METADATA_MAX_KEYS, mergeMetadata, resolveTools, type SessionUpdate } from '@manyhands/contract';
+import type { SessionChange, StoredSession } from '@manyhands/session-log';
+import type { GatewayDeps } from './deps.ts';
+import { budgetChange } from './session-budget.ts';
 
 /** Each lost round means that another update won; this many in a row means that something else is wrong. */
 const ROUNDS = 100;
 
+export function stillRunning(sessionId: string, wish: string) {
+  return invalidRequest(`session ${sessionId} is running and ${wish}; send a user.interrupt and wait until it is idle`);
+}
 export function sessionArchived(sessionId: string) {
   return conflict(`session ${sessionId} is archived and read-only`);
 }
 
-function changesOf({ state }: StoredSession, wanted: SessionUpdate): { title?: string | null; metadata?: Record<string, string> } {
-  const changes: { title?: string | null; metadata?: Record<string, string> } = {};
+function toolsInUse(sessionId: string) {
+  return stillRunning(sessionId, 'its agent cannot be changed');
+}
+
+function changesOf({ record, state }: StoredSession, wanted: SessionUpdate): SessionChange {
+  const changes: SessionChange = {};
   if (wanted.title !== undefined && wanted.title !== state.title) changes.title = wanted.title;
   const metadata = mergeMetadata(state.metadata, wanted.metadata);
   const count = Object.keys(metadata).length;
   if (count > METADATA_MAX_KEYS)
     throw invalidRequest(`metadata: at most ${METADATA_MAX_KEYS} keys; with this change there would be ${count}, delete some with null`);
   if (!isDeepStrictEqual(metadata, state.metadata)) changes.metadata = metadata;
+  if (wanted.agent?.tools !== undefined) {
+    const agent = { ...record.agent, tools: resolveTools(wanted.agent.tools) };
+    if (!isDeepStrictEqual(agent, record.agent)) changes.agent = agent;
+  }
   return changes;
 }
 
-/** `find` reads the session anew, or throws 404. */
-export async function changeSession(log: SessionLog, find: () => Promise<StoredSession>, wanted: SessionUpdate): Promise<StoredSession> {
+/** `find` reads the session anew, or throws 404. `resumed`: the session stopped at its budget and wants a worker now. */
+export async function changeSession(
+  { sessionLog: log, prices, clock }: Pick<GatewayDeps, 'sessionLog' | 'prices' | 'clock'>,
+  find: () => Promise<StoredSession>,
+  wanted: SessionUpdate,
+): Promise<{ stored: StoredSession; resumed: boolean }> {
   for (let round = 0; round < ROUNDS; round++) {
     const stored = await find();
     const { id } = stored.record;
     if (stored.state.archived_at_ms !== null) throw sessionArchived(id);
     if (stored.state.status === 'terminated') throw invalidRequest(`session ${id} is terminated and can no longer be changed`);
+    // Also when nothing would change: whether an update is allowed does not depend on what the tools happen to be.
+    if (wanted.agent?.tools !== undefined && stored.state.status !== 'idle') throw toolsInUse(id);
     const changes = changesOf(stored, wanted);
-    if (Object.keys(changes).length === 0) return stored;
+    const budget = budgetChange(stored, wanted.budget, prices, clock.now());
+    if (budget !== undefined) changes.budget = budget;
+    if (Object.keys(changes).length === 0) return { stored, resumed: false };
     const outcome = await log.update(id, stored.state.revision, changes);
-    if (outcome === 'updated') return find();
+    if (outcome === 'updated' || outcome === 'resumed') return { stored: await find(), resumed: outcome === 'resumed' };
     if (outcome === 'missing') throw notFound('session', id);
     if (outcome === 'archived') throw sessionArchived(id);
+    if (outcome === 'running') throw toolsInUse(id);
   }
   throw new AppError('unavailable', 'too many concurrent updates of one session');
 }

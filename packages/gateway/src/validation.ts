@@ -68,9 +68,12 @@ export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
   if (body === undefined) throw invalidRequest('the request has no body; send a JSON object with content-type application/json');
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.flatMap((issue) => describe(issue, [], body));
-  const more = problems.length > ISSUES_SHOWN ? `; and ${problems.length - ISSUES_SHOWN} more` : '';
-  throw invalidRequest(problems.slice(0, ISSUES_SHOWN).join('; ') + more);
+  const problems: string[] = [];
+  for (const issue of parsed.error.issues) {
+    problems.push(...describe(issue, [], body).slice(0, ISSUES_SHOWN + 1));
+    if (problems.length > ISSUES_SHOWN) break;
+  }
+  throw invalidRequest(problems.slice(0, ISSUES_SHOWN).join('; ') + (problems.length > ISSUES_SHOWN ? '; and more' : ''));
 }
 
 /** For requests that take no fields: no body at all or an empty object. */

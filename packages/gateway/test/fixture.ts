@@ -1,13 +1,14 @@
 /** A whole gateway on a private Redis, the official SDK in front of it, and a session writer that plays the worker. */
 import Anthropic from '@anthropic-ai/sdk';
-import { createLogger, createRedis, randomIds, systemClock } from '@manyhands/base';
+import { createLogger, createMetrics, createRedis, randomIds, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import type { EventBody, KeyScope, PreviewFrame } from '@manyhands/contract';
+import { priceTableOf } from '@manyhands/model/prices';
 import { createSessionLog, createSessionWriter, createTail, type Lease } from '@manyhands/session-log';
-import { createAgentStore, createApiKeyStore, createEnvironmentStore } from '@manyhands/store';
+import { createAgentStore, createApiKeyStore, createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
 import { createTurnQueue } from '@manyhands/turn-queue';
-import { createGateway, DEFAULT_MODELS, type GatewayOptions } from '../src/index.ts';
+import { createGateway, createGatewayMetrics, DEFAULT_MODELS, type GatewayOptions } from '../src/index.ts';
 
 export const WORKSPACE = 'wrkspc_test';
 
@@ -35,7 +36,10 @@ export async function startGateway(options: Partial<GatewayOptions> & { logLines
   const apiKeys = createApiKeyStore(redis, clock, ids);
   const agents = createAgentStore(redis, clock, ids);
   const environments = createEnvironmentStore(redis, clock, ids);
-  const deps = { redis, agents, environments, apiKeys, sessionLog, tail, turnQueue, clock, ids, log };
+  const files = createFileStore(redis, blobs, clock);
+  const metrics = createGatewayMetrics(createMetrics('gateway'), { turnQueue, clock });
+  const prices = priceTableOf(undefined);
+  const deps = { redis, prices, agents, environments, files, blobs, apiKeys, sessionLog, tail, turnQueue, metrics, clock, ids, log };
   const app = createGateway(deps, { models: DEFAULT_MODELS, adminWritable: false, ...gatewayOptions });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
 

@@ -95,7 +95,7 @@ describe('the process', () => {
   test('refuses a port that is taken and settings that make no sense, in one line', async () => {
     await using running = await start();
     await expect(start({ MANYHANDS_PORT: String(running.ready['port']) })).rejects.toThrow(/EADDRINUSE/);
-    await expect(start({ MANYHANDS_RATE_LIMITS: 'hosted' })).rejects.toThrow(/MANYHANDS_RATE_LIMITS: .*not supported yet/);
+    await expect(start({ MANYHANDS_RATE_LIMITS: 'on' })).rejects.toThrow(/MANYHANDS_RATE_LIMITS: must be off or hosted/);
     await expect(start({ MANYHANDS_API_KEY: 'has spaces' })).rejects.toThrow(/MANYHANDS_API_KEY/);
   });
 });

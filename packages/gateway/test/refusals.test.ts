@@ -8,6 +8,7 @@ let gateway: GatewayFixture;
 let sessionId: string;
 let agentId: string;
 let environmentId: string;
+const BUDGET = { type: 'limit', max_list_cost: { amount: '250', currency: 'USD' } };
 beforeAll(async () => {
   gateway = await startGateway({ bodyLimitBytes: BODY_LIMIT });
   const session = await gateway.session();
@@ -102,7 +103,7 @@ describe('what does not exist', () => {
     const wrong = await refusal(gateway.fetch(`/v1/sessions/${sessionId}/events`, { method: 'DELETE' }));
     expect(wrong).toMatchObject({ status: 404, retry: 'false' });
     expect(wrong.message).toMatch(/takes (POST and GET|GET and POST)/);
-    for (const path of ['vaults', 'files', 'skills', 'memory_stores', 'deployments', 'dreams', 'messages'])
+    for (const path of ['vaults', 'skills', 'memory_stores', 'deployments', 'dreams', 'messages'])
       expect(await refusal(gateway.post(`/v1/${path}`, {}))).toMatchObject({ status: 404, retry: 'false' });
     const head = await gateway.fetch('/v1/agents', { method: 'HEAD' });
     expect(head.status).toBe(404);
@@ -213,18 +214,18 @@ describe('a body', () => {
     ],
     ['skills', () => ['/v1/agents', { name: 'x', model: 'm', skills: [{ type: 'anthropic', skill_id: 'xlsx' }] }], /not supported yet/],
     [
-      'custom tools',
-      () => ['/v1/agents', { name: 'x', model: 'm', tools: [{ type: 'custom', name: 'n' }] }],
-      /^tools\.0.*not supported yet/,
+      'a custom tool without a description',
+      () => ['/v1/agents', { name: 'x', model: 'm', tools: [{ type: 'custom', name: 'n', input_schema: { type: 'object' } }] }],
+      /^tools\.0\.description: required/,
     ],
     [
-      'another policy',
+      'an unknown policy',
       () => [
         '/v1/agents',
         {
           name: 'x',
           model: 'm',
-          tools: [{ type: 'agent_toolset_20260401', default_config: { permission_policy: { type: 'always_ask' } } }],
+          tools: [{ type: 'agent_toolset_20260401', default_config: { permission_policy: { type: 'never_ask' } } }],
         },
       ],
       /always_allow/,
@@ -254,19 +255,41 @@ describe('a body', () => {
     ],
     ['a wrong agent', () => ['/v1/sessions', { agent: 5, environment_id: environmentId }], /^agent: must be string or object/],
     [
-      'overrides',
-      () => ['/v1/sessions', { agent: { type: 'agent_with_overrides', id: agentId }, environment_id: environmentId }],
-      /^agent.*not supported yet/,
+      'overrides of what comes later',
+      () => [
+        '/v1/sessions',
+        {
+          agent: { type: 'agent_with_overrides', id: agentId, skills: [{ type: 'anthropic', skill_id: 'xlsx' }] },
+          environment_id: environmentId,
+        },
+      ],
+      /^agent\.skills.*not supported yet/,
     ],
     [
-      'resources',
-      () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, resources: [{ type: 'file', file_id: 'f' }] }],
-      /^resources: .*not supported yet/,
+      'resources that are no files',
+      () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, resources: [{ type: 'github_repository', url: 'u' }] }],
+      /^resources\.0(\.type)?: .*not supported yet/,
     ],
     [
-      'a budget',
+      'half a budget',
       () => ['/v1/sessions', { agent: agentId, environment_id: environmentId, budget: { type: 'limit' } }],
-      /^budget: .*not supported yet/,
+      /^budget\.max_list_cost: required/,
+    ],
+    [
+      'a budget in dollars',
+      () => [
+        '/v1/sessions',
+        { agent: agentId, environment_id: environmentId, budget: { ...BUDGET, max_list_cost: { amount: '2.50', currency: 'USD' } } },
+      ],
+      /^budget\.max_list_cost\.amount: .*whole US cents/,
+    ],
+    [
+      'a budget for a model without a price',
+      () => [
+        '/v1/sessions',
+        { agent: { type: 'agent_with_overrides', id: agentId, model: 'nobody-knows' }, environment_id: environmentId, budget: BUDGET },
+      ],
+      /^budget: model_not_budgetable: .*MANYHANDS_PRICES/,
     ],
     [
       'bad initial events',
@@ -288,11 +311,11 @@ describe('a body', () => {
     [
       'an image',
       () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.message', content: [{ type: 'image' }] }] }],
-      /^events\.0\.content\.0.*only text/,
+      /^events\.0\.content\.0\.source/,
     ],
     [
       'a later event kind',
-      () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.tool_confirmation' }] }],
+      () => [`/v1/sessions/${sessionId}/events`, { events: [{ type: 'user.define_outcome' }] }],
       /^events\.0.*not supported yet/,
     ],
     [

@@ -63,7 +63,7 @@ export function registerEnvironments(app: FastifyInstance, environments: Environ
     refuseBody(request.body);
     const { workspace_id } = identityOf(request);
     const id = checkId(request.params.environment_id);
-    await environments.delete(workspace_id, id, () => sessionLog.countByEnvironment(workspace_id, id));
+    await environments.delete(workspace_id, id, sessionLog.existing);
     return { id, type: 'environment_deleted' };
   });
 

@@ -8,10 +8,12 @@ import {
   EVENTS_MAX_PER_REQUEST,
   EventsSend,
   FILTERABLE_EVENT_TYPES,
+  systemTurns,
 } from '@manyhands/contract';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { identityOf } from '../auth.ts';
 import type { GatewayDeps } from '../deps.ts';
+import { budgetReached, noSuchCall, noSystemMessages, sessionWaits } from '../event-refusals.ts';
 import { readQuery } from '../query.ts';
 import { sessionArchived } from '../session-update.ts';
 import { checkThread, type SessionLookup } from '../sessions.ts';
@@ -28,7 +30,8 @@ interface ThreadRoute {
 const EVENT_DELTAS_MAX = 100;
 
 function toBody(event: ClientEventIn, sessionId: string): ClientEventBody {
-  if (event.type === 'user.message') return event;
+  // Parsed from JSON, so what is left out is not there.
+  if (event.type !== 'user.interrupt') return event as ClientEventBody;
   const thread = event.session_thread_id ?? null;
   if (thread !== null) checkThread(sessionId, thread);
   return { type: 'user.interrupt', session_thread_id: thread };
@@ -44,11 +47,19 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
     await sessions.check(identity, sessionId);
     const { events } = parseBody(EventsSend, request.body);
     const bodies = events.map((event) => toBody(event, sessionId));
+    const last = events.length - 1;
+    if (events[last]?.type === 'system.message') {
+      const { id } = (await sessions.get(identity, sessionId)).record.agent.model;
+      if (systemTurns(id) === 'refused') throw noSystemMessages(last, id);
+    }
     const digest = createHash('sha256').update(`${identity.id}\n${sessionId}\n`).update(JSON.stringify(request.body)).digest('hex');
     const isRetry = Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
     const result = await sessionLog.send({ sessionId, bodies, digest, isRetry });
     if (result.outcome === 'missing') throw notFound('session', sessionId);
     if (result.outcome === 'archived') throw sessionArchived(sessionId);
+    if (result.outcome === 'waiting') throw sessionWaits(result.index, result.calls);
+    if (result.outcome === 'capped') throw budgetReached(result.index);
+    if (result.outcome === 'no_such_call') throw noSuchCall(result.index, bodies[result.index]!, result.call, result.why);
     // What was stored before may have lost its wake-up with the gateway that stored it; a wake-up too many does nothing.
     if (result.outcome === 'repeated' || result.startsWork) wakes.wake(identity.workspace_id, sessionId);
     return { data: result.events };

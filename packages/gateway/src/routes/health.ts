@@ -3,12 +3,16 @@ import { ensureError, type Redis } from '@manyhands/base';
 import type { FastifyInstance } from 'fastify';
 import { unavailable } from '../errors.ts';
 
+/** Load balancers ask either way. */
+const METHODS = ['GET', 'HEAD'];
 const REDIS_ANSWER_MS = 1_000;
 
 export function registerHealth(app: FastifyInstance, redis: Redis, isClosing: () => boolean): void {
-  app.get('/healthz', async () => ({ status: 'ok' }));
+  app.route({ method: METHODS, url: '/healthz', handler: async () => ({ status: 'ok' }) });
 
-  app.get('/readyz', async () => {
+  app.route({ method: METHODS, url: '/readyz', handler: readiness });
+
+  async function readiness() {
     if (isClosing()) throw unavailable('shutting down');
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
@@ -22,5 +26,5 @@ export function registerHealth(app: FastifyInstance, redis: Redis, isClosing: ()
       clearTimeout(timer);
     }
     return { status: 'ready' };
-  });
+  }
 }

@@ -7,7 +7,7 @@ import { identityOf } from '../auth.ts';
 import type { GatewayDeps } from '../deps.ts';
 import { readQuery } from '../query.ts';
 import { startSession } from '../session-start.ts';
-import { changeSession } from '../session-update.ts';
+import { changeSession, stillRunning } from '../session-update.ts';
 import type { SessionLookup } from '../sessions.ts';
 import { parseBody, refuseBody } from '../validation.ts';
 import type { Wakes } from '../wakes.ts';
@@ -31,12 +31,9 @@ const LIST_PARAMETERS = [
   'created_at[lte]',
 ];
 
-function stillRunning(sessionId: string, wish: string) {
-  return invalidRequest(`session ${sessionId} is running and cannot be ${wish}; send a user.interrupt and wait until it is idle`);
-}
-
 export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessions: SessionLookup, wakes: Wakes): void {
   const { sessionLog, clock } = deps;
+  const shown = (stored: StoredSession, now = clock.now()) => toSession(stored, now, deps.prices.runtimeCost);
 
   /** A session that is over needs no sandbox. */
   function releaseSandbox({ record, state }: StoredSession, deleteBlobs: boolean): void {
@@ -68,19 +65,21 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
       cursor: query.text('page'),
     });
     const now = clock.now();
-    return { data: page.sessions.map((stored) => toSession(stored, now)), next_page: page.nextCursor, prev_page: page.prevCursor };
+    return { data: page.sessions.map((stored) => shown(stored, now)), next_page: page.nextCursor, prev_page: page.prevCursor };
   });
 
   app.get<SessionRoute>('/v1/sessions/:session_id', async (request) => {
     readQuery(request, []);
-    return toSession(await sessions.get(identityOf(request), request.params.session_id), clock.now());
+    return shown(await sessions.get(identityOf(request), request.params.session_id));
   });
 
   app.post<SessionRoute>('/v1/sessions/:session_id', async (request) => {
     readQuery(request, []);
     const find = () => sessions.get(identityOf(request), request.params.session_id);
     await find();
-    return toSession(await changeSession(sessionLog, find, parseBody(SessionUpdate, request.body ?? {})), clock.now());
+    const { stored, resumed } = await changeSession(deps, find, parseBody(SessionUpdate, request.body ?? {}));
+    if (resumed) wakes.wake(stored.record.workspace_id, stored.record.id);
+    return shown(stored);
   });
 
   app.delete<SessionRoute>('/v1/sessions/:session_id', async (request) => {
@@ -89,9 +88,11 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
     const stored = await sessions.get(identityOf(request), request.params.session_id);
     const { record } = stored;
     const outcome = await sessionLog.delete(record.id);
-    if (outcome === 'running') throw stillRunning(record.id, 'deleted');
+    if (outcome === 'running') throw stillRunning(record.id, 'cannot be deleted');
     if (outcome === 'missing') throw notFound('session', record.id);
     releaseSandbox(stored, true);
+    await deps.files.deleteScope(record.workspace_id, record.id);
+    await deps.environments.release(record.workspace_id, record.environment_id, record.id);
     return { id: record.id, type: 'session_deleted' };
   });
 
@@ -101,9 +102,9 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
     const stored = await sessions.get(identityOf(request), request.params.session_id);
     const { record } = stored;
     const outcome = await sessionLog.archive(record.id);
-    if (outcome === 'running') throw stillRunning(record.id, 'archived');
+    if (outcome === 'running') throw stillRunning(record.id, 'cannot be archived');
     if (outcome === 'missing') throw notFound('session', record.id);
     releaseSandbox(stored, false);
-    return toSession(await sessions.get(identityOf(request), record.id), clock.now());
+    return shown(await sessions.get(identityOf(request), record.id));
   });
 }
