@@ -16,7 +16,7 @@ export interface RawAnswer {
 }
 export interface RawRequest {
   headers?: Record<string, string>;
-  /** Sent as JSON if it is no text. */
+  /** Text and bytes are sent as they are, anything else as JSON. */
   body?: unknown;
   /** Null sends none. */
   key?: string | null;
@@ -25,15 +25,16 @@ export interface RawRequest {
 /** A request as any HTTP client may send it, well-formed or not. */
 export async function raw(stack: Stack, method: string, path: string, request: RawRequest = {}): Promise<RawAnswer> {
   const { headers = {}, body, key = OPERATOR_KEY } = request;
-  const text = typeof body === 'string' || body === undefined ? body : JSON.stringify(body);
+  const asItIs = typeof body === 'string' || body instanceof Uint8Array || body === undefined;
+  const sent = asItIs ? (body as string | undefined) : JSON.stringify(body);
   const response = await fetch(stack.url() + path, {
     method,
     headers: {
       ...(key === null ? {} : { authorization: `Bearer ${key}` }),
-      ...(text === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(sent === undefined ? {} : { 'content-type': 'application/json' }),
       ...headers,
     },
-    ...(text === undefined ? {} : { body: text }),
+    ...(sent === undefined ? {} : { body: sent }),
   });
   const answer = await response.text();
   return { status: response.status, headers: response.headers, text: answer, body: parsed(answer) };

@@ -74,6 +74,16 @@ describe('the requirements', () => {
       'TE-2',
       'MO-1',
       'MO-2',
+      'FI-1',
+      'FI-2',
+      'FI-3',
+      'FI-4',
+      'FI-5',
+      'RS-1',
+      'RS-2',
+      'RS-3',
+      'RS-4',
+      'RS-5',
     ];
     expect(endpoints.filter((id) => !sources.includes(id))).toEqual([]);
   });

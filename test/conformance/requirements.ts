@@ -97,6 +97,33 @@ export const REQUIREMENTS = {
   'http.announcement': { source: 'CONTRACT 8 N', promise: 'shapes of the announcement are refused and the current shape is shown' },
   'http.request_id': { source: 'CONTRACT 0.3', promise: 'every answer carries a request id of its own' },
   'http.fuzz': { source: 'CONTRACT 5', promise: 'no path and body is answered with anything but a documented refusal' },
+  'edge.bodies': {
+    source: 'CONTRACT 5.2, 5.3',
+    promise: 'a body too large, compressed, in another charset or not in UTF-8 has its status, type and code, chunked or announced',
+  },
+  'edge.json': {
+    source: 'CONTRACT 5',
+    promise: 'of a body that is no JSON the place is told; deep, endless and prototype-changing ones are refused',
+  },
+  'edge.order': {
+    source: 'CONTRACT 0.3, issue 4',
+    promise: 'what is not even HTTP is answered in the envelope, behind the answers before it, under an id that the log has',
+  },
+  'edge.fuzz.http': { source: 'issue 4', promise: 'damaged requests get a refusal or a valid answer, and change nothing' },
+  'edge.fuzz.stream': {
+    source: 'issue 4, CONTRACT 8 B, 8 D',
+    promise: 'whatever query and headers the stream route is asked with, it opens or refuses, and changes nothing',
+  },
+  'edge.fuzz.json': { source: 'issue 4', promise: 'damaged JSON is refused or means what it says, and changes nothing' },
+  'limits.rate': {
+    source: 'CONTRACT 8 P, BEHAVIOUR 27',
+    promise: 'two gateways under load let through what one limit holds; the rest is a 429 with retry-after that the SDK knows',
+  },
+  'limits.rate.apart': {
+    source: 'CONTRACT 8 P, BEHAVIOUR 27',
+    promise: 'reading goes on when no more may be changed, operators are not limited, and the limit outlives its gateways',
+  },
+  'limits.rate.off': { source: 'CONTRACT 8 P', promise: 'unless asked for, there is no limit and no header of one' },
   'sessions.create.defaults': {
     source: 'CONTRACT SE-1, SE-2, 8 J',
     promise: 'a new session is idle, has every field present and an empty log',
@@ -115,13 +142,38 @@ export const REQUIREMENTS = {
   },
   'sessions.create.not_yet': {
     source: 'I13',
-    promise: 'resources, vaults, budgets, overrides and outcomes are refused as not supported yet',
+    promise: 'resources, vaults, outcomes, and overrides of skills and MCP servers are refused as not supported yet',
   },
   'sessions.update': {
     source: 'CONTRACT SE-3',
     promise: 'title and metadata change, also while running; what changed is told, no change tells nothing, none is lost',
   },
   'sessions.update.refusals': { source: 'CONTRACT SE-3', promise: 'what cannot change is refused and nothing is written' },
+  'sessions.overrides': {
+    source: 'BEHAVIOUR 5.1, CONTRACT SE-1',
+    promise: 'a session may have system text and tools of its own, replaced, cleared or inherited; the agent stays as it is',
+  },
+  'sessions.overrides.model': {
+    source: 'BEHAVIOUR 5.1, I13',
+    promise: "a session's own model replaces the agent's whole, with the effort that it names or the default",
+  },
+  'sessions.overrides.effect': {
+    source: 'I13',
+    promise: 'the model is asked with what the session overrides, and with nothing of the agent instead',
+  },
+  'sessions.overrides.refusals': {
+    source: 'CONTRACT SE-1, 5.3',
+    promise: 'a wrong override is named by its path, a cleared model by its code, and no session is made',
+  },
+  'sessions.update.agent': {
+    source: 'CONTRACT SE-3',
+    promise: 'the tools of an idle session are replaced whole and told with the whole agent; no change tells nothing',
+  },
+  'sessions.update.agent.next_turn': { source: 'CONTRACT SE-3', promise: 'changed tools are what the next turn offers the model, at once' },
+  'sessions.update.agent.refusals': {
+    source: 'CONTRACT SE-3',
+    promise: 'only tools change, only while idle; a refused update changes nothing, its other fields neither',
+  },
   'sessions.list.paging': {
     source: 'CONTRACT SE-4, 0.4',
     promise: 'pages go forward and back in both orders, and a cursor keeps its order',
@@ -134,6 +186,24 @@ export const REQUIREMENTS = {
   'sessions.archive': { source: 'CONTRACT SE-6', promise: 'archived means terminated, told, readable, closed; it may be repeated' },
   'sessions.running.kept': { source: 'BEHAVIOUR 5.6', promise: 'a running session is neither archived nor deleted' },
   'sessions.delete': { source: 'CONTRACT SE-5', promise: 'a deleted session is gone for every endpoint; its agent and environment stay' },
+  'sessions.delete.rest': {
+    source: 'BEHAVIOUR 5.6',
+    promise: 'nothing of a deleted session is left: not its bodies in the blob store, not its place in lists or its environment',
+  },
+  'environments.delete.race': {
+    source: 'CONTRACT EN-5',
+    promise: 'of a deletion and sessions that begin at the same time, either the environment stays or none of the sessions is made',
+  },
+  'bodies.agents': {
+    source: 'issue 4',
+    promise: 'any valid agent and any valid changes of it come back as they were meant, versions counted',
+  },
+  'bodies.environments': { source: 'issue 4', promise: 'any valid environment and any valid changes of it come back as they were meant' },
+  'bodies.sessions': { source: 'issue 4', promise: 'any valid session, with overrides, messages and changes, comes back as it was meant' },
+  'bodies.refused': {
+    source: 'issue 4',
+    promise: 'a body wrong in one place is a 400 that names the place, and nothing stored is another',
+  },
   'events.send.echo': {
     source: 'CONTRACT EV-2',
     promise: 'a batch is stored whole, in order, told back with ids, queued, and the session runs',
@@ -205,6 +275,74 @@ export const REQUIREMENTS = {
     source: 'CONTRACT 2.1',
     promise: 'model, effort, system text and enabled tools of the agent reach the model, and nothing else',
   },
+  'permissions.ask': {
+    source: 'BEHAVIOUR 10, CONTRACT 4.4',
+    promise: 'a call under always_ask parks the session, and runs once and only after the client allowed it',
+  },
+  'permissions.deny': {
+    source: 'BEHAVIOUR 10, CONTRACT 4.4',
+    promise: 'a call that the client denied never runs, and the model is told why',
+  },
+  'permissions.parallel': {
+    source: 'BEHAVIOUR 10, CONTRACT 3.2',
+    promise:
+      'of parallel calls the allowed ones run at once, idle is told again with the rest, and the confirmed ones run when all are resolved',
+  },
+  'permissions.refusals': {
+    source: 'CONTRACT 4.4, 8.10, BEHAVIOUR 6',
+    promise: 'an answer to what was not asked is refused by name; the first answer wins and is told again to whoever repeats it',
+  },
+  'permissions.auto': {
+    source: 'BEHAVIOUR 10',
+    promise: 'under auto a judgement allows, denies or asks, asks when in doubt, and is counted in the usage',
+  },
+  'permissions.sandbox_gone': {
+    source: 'I4, BEHAVIOUR 10',
+    promise: 'a call confirmed after its sandbox was let go runs in a new one, with the files of the old: what never began was not lost',
+  },
+  'custom.round_trip': {
+    source: 'BEHAVIOUR 11, CONTRACT 3.1',
+    promise: 'the model sees the definition of a custom tool, the client its call, and the model the answer',
+  },
+  'custom.early': { source: 'BEHAVIOUR 11', promise: 'answers may be sent as soon as the call is seen, and none is lost' },
+  'custom.content': { source: 'CONTRACT 2.12', promise: 'text, images, documents, search results and errors reach the model as they are' },
+  'custom.parallel': {
+    source: 'CONTRACT 3.2, BEHAVIOUR 11',
+    promise:
+      'calls of all kinds side by side: idle names those that wait, in order, again after each answer, and the model gets all results',
+  },
+  'custom.repeated': {
+    source: 'CONTRACT 8.10, 6.3',
+    promise: 'of many answers to one call the first wins and each sender is told it, at any time later too',
+  },
+  'custom.refusals': {
+    source: 'CONTRACT 4.4, 8.10',
+    promise: 'answers of the wrong kind, to nothing, or too late are refused with the reason',
+  },
+  'custom.runner': { source: 'CONTRACT 6.3', promise: 'the session tool runner of the SDK serves the calls of a session, unmodified' },
+  'parked.messages': {
+    source: 'BEHAVIOUR 8, CONTRACT 3.1',
+    promise: 'a parked session refuses messages, names what it waits for, and takes them behind the last answer',
+  },
+  'parked.rest': { source: 'I9', promise: 'a parked session has no worker, no lease and no mark, and outlives every worker' },
+  'parked.interrupt': {
+    source: 'BEHAVIOUR 8',
+    promise: 'an interrupt of a parked session answers its calls with an error and tells idle with end_turn, without the model',
+  },
+  'parked.crash': { source: 'I1, I3', promise: 'workers killed while answers come lose no answer and ask for no call twice' },
+  'turn.refusal': {
+    source: 'BEHAVIOUR 5.7',
+    promise: 'a refusal of the model ends the turn with its details, and what was refused is not shown to the model again',
+  },
+  'system.turn': {
+    source: 'CONTRACT 3.1',
+    promise: 'a system message stands as a turn of its own behind what it came with, for this and later requests',
+  },
+  'system.words': { source: 'CONTRACT 3.1', promise: 'a model of which nothing is known is told a system message in words' },
+  'system.refusals': {
+    source: 'CONTRACT 3.1, BEHAVIOUR 6',
+    promise: 'a system message in the wrong place, or for a model that takes none, is refused and nothing is stored',
+  },
   'tools.denied': {
     source: 'BEHAVIOUR 10',
     promise: 'a call of a disabled or unknown tool is denied with an error result and the model goes on',
@@ -250,6 +388,14 @@ export const REQUIREMENTS = {
     source: 'BEHAVIOUR 9, CONTRACT 4.3',
     promise: 'write, read, edit, glob and grep do what they say, in the documented words',
   },
+  'tools.media': {
+    source: 'issue 4, CONTRACT 2.12',
+    promise: 'images and PDFs that are read stand in the log and before the model as blocks of their kind, large ones too',
+  },
+  'tools.spill': {
+    source: 'BEHAVIOUR 9',
+    promise: 'output of more than 100,000 characters is in a file that the result names, with a preview',
+  },
   'tools.confined': {
     source: 'CONTRACT 4.3',
     promise: 'file tools reach the workspace only, whatever links and paths say; bash is not bound',
@@ -278,5 +424,74 @@ export const REQUIREMENTS = {
     promise: 'when a worker dies in a model request, the take-over closes its span, tells nothing else, and asks anew',
   },
   'board.jobs': { source: 'issue 2', promise: 'a job on the queue board shows its session, attempt, phase and last log lines' },
+  'budgets.cap': {
+    source: 'BEHAVIOUR 25',
+    promise: 'a session stops before the request that its budget does not allow, tells why, and takes no new work',
+  },
+  'budgets.resume': { source: 'CONTRACT SE-3', promise: 'a raise beyond what was spent makes a capped session go on by itself' },
+  'budgets.rules': {
+    source: 'CONTRACT SE-3, 8.3',
+    promise: 'a budget needs priced models, is given at creation only, and once taken away stays away',
+  },
+  'budgets.queued': { source: 'CONTRACT 8 L', promise: 'messages queued when the budget is reached are kept and answered once it allows' },
+  'budgets.race': { source: 'BEHAVIOUR 25', promise: 'however raises meet requests and idles, the work goes on and no request is lost' },
+  'usage.cost': {
+    source: 'BEHAVIOUR 25',
+    promise: 'the list cost is the exact sum of tokens and running time, and unknown without a price',
+  },
+  'usage.takeover': { source: 'BEHAVIOUR 25, I3', promise: 'sums are right after a worker died in the middle of a turn' },
+  'context.compaction': {
+    source: 'BEHAVIOUR 25',
+    promise: 'a conversation is summed up before it outgrows the window, with its event, and the history keeps everything',
+  },
+  'context.checkpoint': { source: 'I14', promise: 'another worker goes on with the compacted conversation' },
+  'context.compaction_crash': { source: 'I10', promise: 'a worker that dies while it compacts loses nothing and changes nothing' },
+  'context.too_long': {
+    source: 'BEHAVIOUR 26',
+    promise: 'a model that finds a prompt too long gets a shorter one; what cannot be made to fit ends the turn and the next message works',
+  },
+  'turn.tool_rounds': {
+    source: 'BEHAVIOUR 26',
+    promise: 'a turn that calls tools without end is stopped, and the next message starts anew',
+  },
+  'content.media': {
+    source: 'CONTRACT 2.12',
+    promise: 'images and documents of the user reach the model and the history as they were sent',
+  },
+  'content.media_refusals': { source: 'CONTRACT 2.12', promise: 'a block that is wrong is named and nothing is stored' },
+  'models.routes': {
+    source: 'issue 4',
+    promise: 'a model behind a chat completions endpoint runs a session with tools, beside models behind the Messages API',
+  },
+  'files.upload': { source: 'CONTRACT FI-5, FI-4', promise: 'an upload is told with every field, under the last component of its name' },
+  'files.list': { source: 'CONTRACT FI-1', promise: 'files are listed in pages, by ids, and by the session that they belong to' },
+  'files.download': { source: 'CONTRACT FI-3, 8 H', promise: 'an upload is not downloadable, which its metadata and the refusal say' },
+  'files.delete': { source: 'CONTRACT FI-2', promise: 'a deleted file is gone at once' },
+  'files.mounted': {
+    source: 'BEHAVIOUR 13, CONTRACT 1.4',
+    promise: 'the files of a session are in its sandbox by its first call, read-only and byte for byte, whatever becomes of the upload',
+  },
+  'files.outputs': {
+    source: 'BEHAVIOUR 13, I6',
+    promise:
+      'what is in the outputs is listed by scope and downloads byte for byte once idle is told; links and special files are left out',
+  },
+  'files.outputs.replaced': {
+    source: 'BEHAVIOUR 13',
+    promise: 'a changed output has a new id, an unchanged one keeps its own, a deleted one stays away, and all go with the session',
+  },
+  'files.resources.create': {
+    source: 'CONTRACT SE-1, 2.2',
+    promise: 'a session is created with files: copies of its own, at paths that it tells',
+  },
+  'files.resources.change': {
+    source: 'CONTRACT RS-1, RS-4, RS-5',
+    promise: 'files are added to and taken from a live session, and its next call sees it',
+  },
+  'files.resources.list': { source: 'CONTRACT RS-3', promise: 'the resources of a session are listed in pages, oldest first' },
+  'files.resources.refusals': {
+    source: 'CONTRACT RS-2, RS-5, 8 D',
+    promise: 'a path that is unclean, taken or nowhere a file can be, and a file that is not there, are refused by name',
+  },
 } as const satisfies Record<string, Requirement>;
 export type RequirementId = keyof typeof REQUIREMENTS;

@@ -1,6 +1,6 @@
 /**
- * What a whole instance survives, for each kind of sandbox: kill -9 of each process while a turn runs: the turn goes on, the command runs once, the log tells the
- * truth (DESIGN 4: I1–I5, I10).
+ * What a whole instance survives, for each kind of sandbox: kill -9 of each process while a turn runs. The turn goes on, the command runs
+ * once, the log tells the truth (DESIGN 4: I1–I5, I10).
  */
 import { doubleScript } from '@manyhands/model/testing';
 import { type ProcessEntry, processTable, until } from '@manyhands/test-kit';
@@ -9,6 +9,7 @@ import { history, problems, say, startSession, texts, untilEvent, untilIdle } fr
 import { type Instance, startInstance } from '../e2e/instance.ts';
 
 export type Sandbox = 'bubblewrap' | 'docker';
+const LONG_COMMAND_S: Record<Sandbox, number> = { bubblewrap: 20, docker: 10 };
 /** Processes whose end a running command outlives. */
 const SERVICES: Record<Sandbox, string[]> = {
   bubblewrap: ['gateway-1', 'sandbox-pool-1', 'egress-1', 'redis-1', 'nats-1'],
@@ -40,9 +41,9 @@ export function survivesKills(sandbox: Sandbox): void {
     expect(events.at(-1)).toMatchObject({ type: 'session.status_idle', stop_reason: { type: 'end_turn' } });
   });
 
-  test('a worker killed during a 20-second command: the command runs once and its true output is reported', async () => {
+  test(`a worker killed during a ${LONG_COMMAND_S[sandbox]}-second command: the command runs once and its true output is reported`, async () => {
     const sessionId = await startSession(instance.client);
-    await say(instance.client, sessionId, countingScript(20));
+    await say(instance.client, sessionId, countingScript(LONG_COMMAND_S[sandbox]));
     await untilEvent(instance.client, sessionId, 'agent.tool_use');
     const { pid } = await instance.workerOf(sessionId);
     process.kill(pid, 'SIGKILL');
@@ -56,7 +57,7 @@ export function survivesKills(sandbox: Sandbox): void {
       // An engine that was there before is not ours to kill.
       skip(!instance.ready().processes.some((entry) => entry.name === name), `${name} was not started by up`);
       const sessionId = await startSession(instance.client);
-      await say(instance.client, sessionId, countingScript(6));
+      await say(instance.client, sessionId, countingScript(4));
       await untilEvent(instance.client, sessionId, 'agent.tool_use');
       const before = await instance.kill(name);
       await instance.restarted(name, before);

@@ -118,16 +118,7 @@ describe('agents', () => {
       [{ skills: [{ type: 'anthropic', skill_id: 'xlsx' }] }, ['skills']],
       [{ multiagent: { type: 'multiagent_20261001' } }, ['multiagent']],
       [{ model: { id: 'm', inference_geo: 'eu' } }, ['model.inference_geo']],
-      [{ tools: [{ type: 'custom', name: 'x', description: 'y', input_schema: { type: 'object' } }] }, ['tools.0', 'custom tools']],
       [{ tools: [{ type: 'mcp_toolset', mcp_server_name: 'x' }] }, ['tools.0', 'mcp_toolset']],
-      [
-        { tools: [{ type: 'agent_toolset_20260401', default_config: { permission_policy: { type: 'always_ask' } } }] },
-        ['permission_policy'],
-      ],
-      [
-        { tools: [{ type: 'agent_toolset_20260401', configs: [{ name: 'bash', permission_policy: { type: 'auto' } }] }] },
-        ['configs.0.permission_policy'],
-      ],
       [
         { tools: [{ type: 'agent_toolset_20260401', configs: [{ name: 'web_fetch', allowed_domains: ['example.com'] }] }] },
         ['allowed_domains'],

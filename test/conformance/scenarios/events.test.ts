@@ -16,6 +16,8 @@ const NO_USAGE = {
   cache_read_input_tokens: 0,
   cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
   active_seconds: 0,
+  list_cost: { amount: '0', currency: 'USD' },
+  server_tool_use: null,
 };
 
 async function parts(): Promise<{ agent: string; environment_id: string }> {
@@ -71,15 +73,22 @@ describe('sending events', () => {
       [{ events: [say('fine'), { type: 'agent.message', content: [] }] }, 400, 'events.1'],
       [{ events: [{ type: 'user.message', content: [{ type: 'redacted' }] }] }, 400, 'events.0.content.0'],
       [
-        { events: [{ type: 'user.message', content: [{ type: 'image', source: { type: 'url', url: 'https://example.com/x.png' } }] }] },
+        { events: [{ type: 'user.message', content: [{ type: 'image', source: { type: 'url', url: 'file:///etc/passwd' } }] }] },
         400,
         'events.0.content.0',
       ],
       [{ events: [{ ...INTERRUPT, session_thread_id: 'sthr_other' }] }, 404, 'sthr_other'],
       [{ events: [{ ...INTERRUPT, session_thread_id: 5 }] }, 400, 'events.0.session_thread_id'],
-      ...['user.tool_confirmation', 'user.custom_tool_result', 'user.tool_result', 'user.define_outcome', 'system.message'].map(
-        (type): [unknown, number, string[]] => [{ events: [say('fine'), { type }] }, 400, ['events.1', type, 'not supported yet']],
-      ),
+      [{ events: [{ type: 'user.tool_confirmation', tool_use_id: 'x' }] }, 400, 'events.0.result'],
+      [{ events: [{ type: 'user.tool_confirmation', tool_use_id: 'x', result: 'maybe' }] }, 400, 'events.0.result'],
+      [{ events: [{ type: 'user.custom_tool_result', content: [] }] }, 400, 'events.0.custom_tool_use_id: required'],
+      [{ events: [{ type: 'user.custom_tool_result', custom_tool_use_id: 'x', content: 'y' }] }, 400, 'events.0.content'],
+      [{ events: [say('fine'), { type: 'system.message', content: [{ type: 'image' }] }] }, 400, 'events.1.content.0'],
+      ...['user.tool_result', 'user.define_outcome'].map((type): [unknown, number, string[]] => [
+        { events: [say('fine'), { type }] },
+        400,
+        ['events.1', type, 'not supported yet'],
+      ]),
     ];
     for (const [body, status, says] of wrong)
       expectRefusal(await raw(stack(), 'POST', `/v1/sessions/${session.id}/events`, { body }), { status, says });

@@ -37,6 +37,15 @@ const ENDPOINTS: readonly [string, string, unknown?][] = [
   ['GET', '/v1/sessions/sesn_x/threads/sthr_x/events'],
   ['GET', '/v1/sessions/sesn_x/threads/sthr_x/stream'],
   ['GET', '/v1/models'],
+  ['GET', '/v1/sessions/sesn_x/resources'],
+  ['POST', '/v1/sessions/sesn_x/resources', { type: 'file', file_id: 'file_x' }],
+  ['GET', '/v1/sessions/sesn_x/resources/sesrsc_x'],
+  ['DELETE', '/v1/sessions/sesn_x/resources/sesrsc_x'],
+  ['GET', '/v1/files'],
+  ['POST', '/v1/files', {}],
+  ['GET', '/v1/files/file_x'],
+  ['GET', '/v1/files/file_x/content'],
+  ['DELETE', '/v1/files/file_x'],
   ['GET', '/v1/models/m'],
   ['POST', '/v1/manyhands/api_keys', { name: 'k' }],
   ['GET', '/v1/manyhands/api_keys'],
@@ -50,8 +59,6 @@ const NOT_BUILT: readonly [string, string][] = [
   ['GET', '/v1/environments/env_x/work'],
   ['GET', '/v1/environments/env_x/work/poll'],
   ['POST', '/v1/environments/env_x/work/work_x/ack'],
-  ['GET', '/v1/sessions/sesn_x/resources'],
-  ['POST', '/v1/sessions/sesn_x/resources'],
   ['POST', '/v1/sessions/sesn_x/threads/sthr_x/archive'],
   ['POST', '/v1/vaults'],
   ['GET', '/v1/vaults/vlt_x/credentials'],
@@ -60,8 +67,6 @@ const NOT_BUILT: readonly [string, string][] = [
   ['POST', '/v1/deployments'],
   ['GET', '/v1/deployment_runs'],
   ['POST', '/v1/dreams'],
-  ['GET', '/v1/files'],
-  ['POST', '/v1/files'],
   ['GET', '/v1/skills'],
   ['POST', '/v1/tunnels'],
   ['POST', '/v1/user_profiles'],
@@ -155,7 +160,7 @@ describe('paths', () => {
     ] as const)
       expectRefusal(await raw(stack(), method, path), { status: 404, shouldRetry: 'false', says: method });
     await expectRejection(stack().client().beta.vaults.create({ display_name: 'v' }), { status: 404, shouldRetry: 'false' });
-    await expectRejection(stack().client().beta.files.list(), { status: 404, shouldRetry: 'false' });
+    await expectRejection(stack().client().beta.skills.list(), { status: 404, shouldRetry: 'false' });
   });
 
   verifies('http.malformed_ids', async () => {

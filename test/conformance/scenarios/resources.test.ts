@@ -169,6 +169,24 @@ describe('environments', () => {
     expect((await all(environments().list({ include_archived: true }))).map(({ id }) => id)).not.toContain(used.id);
   });
 
+  verifies('environments.delete.race', async () => {
+    const { beta } = stack().client();
+    const agent = await beta.agents.create({ name: 'a', model: 'm' });
+    for (let round = 0; round < 15; round++) {
+      const { id } = await environments().create({ name: 'contended' });
+      const [deleted, ...made] = await Promise.allSettled([
+        environments().delete(id),
+        ...Array.from({ length: 4 }, () => beta.sessions.create({ agent: agent.id, environment_id: id })),
+      ]);
+      const sessions = made.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+      if (deleted.status === 'fulfilled') expect(sessions).toEqual([]);
+      else {
+        expect((await environments().retrieve(id)).id).toBe(id);
+        expect(sessions).toHaveLength(4);
+      }
+    }
+  });
+
   verifies('environments.archive', async () => {
     const client = stack().client();
     const environment = await environments().create({ name: 'old' });

@@ -1,5 +1,11 @@
 /** SE-1..6 on an installation without a worker: what clients send stays queued, so every state holds still. */
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import type { BetaManagedAgentsSession as Session, SessionCreateParams } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
+import { createRedis, systemClock } from '@manyhands/base';
+import { createDirectoryBlobStore } from '@manyhands/blobs';
+import { createSessionWriter } from '@manyhands/session-log';
+import { silentLogger } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
 import { all, expectRefusal, expectRejection, raw } from '../client.ts';
 import { useStack, verifies } from '../verifies.ts';
@@ -14,6 +20,8 @@ const NO_USAGE = {
   cache_read_input_tokens: 0,
   cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
   active_seconds: 0,
+  list_cost: { amount: '0', currency: 'USD' },
+  server_tool_use: null,
 };
 
 async function parts(): Promise<{ agent: string; environment_id: string }> {
@@ -112,10 +120,17 @@ describe('creating', () => {
       [{ initial_events: [say('ok'), { type: 'user.message', content: [] }] }, 400, 'initial_events.1.content'],
       [{ initial_events: Array.from({ length: 51 }, () => say('x')) }, 400, 'initial_events'],
       [{ initial_events: [{ ...say('x'), extra: 1 }] }, 400, 'initial_events.0.extra: unknown field'],
-      [{ resources: [{ type: 'file', file_id: 'file_1' }] }, 400, ['resources', 'not supported yet']],
+      [{ resources: [{ type: 'file', file_id: 'file_1' }] }, 404, ['file', 'file_1']],
+      [{ resources: [{ type: 'file', file_id: 'file_1', mount_path: '/etc/x' }] }, 400, 'resources.0.mount_path'],
+      [{ resources: [{ type: 'github_repository', url: 'u' }] }, 400, ['resources.0', 'not supported yet']],
       [{ vault_ids: ['vlt_1'] }, 400, ['vault_ids', 'not supported yet']],
-      [{ budget: { type: 'limit', max_list_cost: { amount: '1', currency: 'USD' } } }, 400, ['budget', 'not supported yet']],
-      [{ agent: { type: 'agent_with_overrides', id: base.agent, system: 'x' } }, 400, ['agent', 'not supported yet']],
+      [{ budget: { type: 'limit', max_list_cost: { amount: '0', currency: 'USD' } } }, 400, 'budget.max_list_cost.amount'],
+      [{ budget: { type: 'limit', max_list_cost: { amount: '1', currency: 'EUR' } } }, 400, 'budget.max_list_cost.currency'],
+      [
+        { agent: { type: 'agent_with_overrides', id: base.agent, skills: [{ type: 'anthropic', skill_id: 'xlsx' }] } },
+        400,
+        ['agent.skills', 'not supported yet'],
+      ],
       [
         { initial_events: [{ type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } }] },
         400,
@@ -124,6 +139,10 @@ describe('creating', () => {
     ];
     for (const [fields, status, says] of wrong)
       expectRefusal(await raw(stack(), 'POST', '/v1/sessions', { body: { ...base, ...fields } }), { status, says });
+    const budget = { type: 'limit', max_list_cost: { amount: '1', currency: 'USD' } };
+    const unpriced = { ...base, agent: { type: 'agent_with_overrides', id: base.agent, model: 'nobody-knows' }, budget };
+    const answer = await raw(stack(), 'POST', '/v1/sessions', { body: unpriced });
+    expectRefusal(answer, { status: 400, says: 'budget: ', code: 'model_not_budgetable' });
     expect((await all(sessions().list({ limit: 100, include_archived: true }))).length).toBe(before);
   });
 });
@@ -165,11 +184,13 @@ describe('updating', () => {
       [{ metadata: Object.fromEntries(Array.from({ length: 16 }, (_, i) => [`k${i}`, 'v'])) }, 'metadata'],
       [{ vault_ids: [] }, 'vault_ids'],
       [{ vault_ids: ['vlt_1'] }, 'vault_ids'],
-      [{ budget: { type: 'limit', max_list_cost: { amount: '1', currency: 'USD' } } }, ['budget', 'not supported yet']],
-      [{ agent: { tools: [] } }, ['agent', 'not supported yet']],
+      [{ agent: { mcp_servers: [{ type: 'url', name: 'x', url: 'https://example.com' }] } }, ['agent.mcp_servers', 'not supported yet']],
     ];
     for (const [body, says] of wrong)
       expectRefusal(await raw(stack(), 'POST', `/v1/sessions/${session.id}`, { body }), { status: 400, says });
+    const budget = { type: 'limit', max_list_cost: { amount: '1', currency: 'USD' } };
+    const late = await raw(stack(), 'POST', `/v1/sessions/${session.id}`, { body: { budget } });
+    expectRefusal(late, { status: 400, says: 'budget: ', code: 'budget_create_only' });
     expect(await sessions().retrieve(session.id)).toMatchObject({ metadata: { a: '1' }, updated_at: session.updated_at });
     expect(await history(session.id)).toEqual([]);
   });
@@ -307,5 +328,40 @@ describe('the end of a session', () => {
     // What it was made of stays.
     expect((await stack().client().beta.agents.retrieve(session.agent.id)).archived_at).toBeNull();
     expect((await stack().client().beta.environments.retrieve(session.environment_id)).archived_at).toBeNull();
+  });
+
+  verifies('sessions.delete.rest', async () => {
+    const session = await open();
+    // Bodies of this size lie in the blob store.
+    await sessions().update(session.id, { agent: { tools: [] } });
+    const big = await open({ initial_events: [say('x'.repeat(200_000))] });
+    const stored = async () => (await readdir(stack().data, { recursive: true })).filter((name) => name.includes(big.id));
+    expect(await stored()).not.toEqual([]);
+    const redis = createRedis(stack().redis.url, 'patient', silentLogger, 'test');
+    try {
+      // There is no worker here: the session is made idle as one would.
+      const writer = createSessionWriter({ redis, blobs: createDirectoryBlobStore(path.join(stack().data, 'blobs')), clock: systemClock });
+      const got = await writer.acquire(big.id, 'test', 5_000);
+      if (!('lease' in got)) throw new Error('no lease');
+      await writer.append(got.lease, 1, {
+        entries: got.queued.map((stamp) => ({ stamp })),
+        state: { status: 'idle', runningSinceMs: null },
+        goIdle: true,
+      });
+      await writer.release(got.lease, false);
+      await sessions().delete(big.id);
+      await sessions().delete(session.id);
+      expect(await stored()).toEqual([]);
+      for (const id of [big.id, session.id]) {
+        // What a stream may still be reading ends by itself.
+        const keys = await redis.keys(`mh:*${id}*`);
+        expect(keys.map((key) => key.split(':').at(-1)).toSorted()).toEqual(['log', 'state']);
+        for (const key of keys) expect(await redis.ttl(key)).toBeGreaterThan(0);
+      }
+    } finally {
+      redis.disconnect();
+    }
+    for (const environment of [big.environment_id, session.environment_id])
+      expect(await stack().client().beta.environments.delete(environment)).toMatchObject({ type: 'environment_deleted' });
   });
 });

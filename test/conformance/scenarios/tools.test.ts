@@ -1,4 +1,5 @@
 /** The built-in tools in real sandboxes, called by the model double. */
+import { createHash } from 'node:crypto';
 import type { DoubleBlock } from '@manyhands/model/testing';
 import { processTable, until } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
@@ -205,6 +206,53 @@ describe('files', () => {
       expect(no_grep).toEqual(fine('no matches'));
       for (const refused of [bad_grep, missing, directory]) expect(refused!.isError).toBe(true);
       expect(missing!.text).toContain('no such file');
+    },
+    LONG_MS,
+  );
+
+  verifies(
+    'tools.media',
+    async () => {
+      const id = await open();
+      const gif = 'R0lGODdhAwACAIEAAMgKCgAAAAAAAAAAACwAAAAAAwACAAAIBgABCBwYEAA7';
+      const paper = `(printf '%%PDF-1.4\\n<< /Type /Page >>\\n'; head -c 3000000 /dev/zero; printf '\\n%%%%EOF\\n') > paper`;
+      const calls = [
+        bash(`echo ${gif} | base64 -d > picture.txt; ${paper}; base64 -w0 paper | sha256sum`),
+        use('read', { file_path: 'picture.txt' }),
+        use('read', { file_path: 'paper' }),
+      ];
+      await using stream = await follow(stack(), id);
+      await send(stack(), id, script([...calls.map((call) => ({ blocks: [call] })), answer('seen')]));
+      await stream.next('session.status_idle');
+      const events = await history(stack(), id);
+      expectSound(events);
+      const [made, picture, document] = only(events, 'agent.tool_result');
+      const image = { type: 'image', source: { type: 'base64', media_type: 'image/gif', data: gif } };
+      expect(picture).toMatchObject({ is_error: false, content: [image] });
+      expect(document).toMatchObject({ is_error: false, content: [{ type: 'document', source: { media_type: 'application/pdf' } }] });
+      const { data } = (document!.content![0] as { source: { data: string } }).source;
+      expect(createHash('sha256').update(data).digest('hex')).toBe(texts([made!], 'agent.tool_result')[0]!.slice(0, 64));
+      const last = (await modelRequests(stack(), id)).at(-1)!.body.messages;
+      expect(last.at(-3).content[0].content).toEqual([image]);
+      expect(last.at(-1).content[0].content[0].source.data === data).toBe(true);
+    },
+    LONG_MS,
+  );
+
+  verifies(
+    'tools.spill',
+    async () => {
+      const id = await open();
+      const [, read] = await run(id, bash('seq -w 1 20000 > long; cp long twin'), use('read', { file_path: 'long' }));
+      const path = /the whole is in (\S+)\./.exec(read!.text)?.[1];
+      const [same, shell] = await run(id, bash(`cmp long ${path} && echo same`), bash('cat long twin twin'));
+      expect(read!.text.length).toBeLessThan(25_000);
+      expect(read!.text).toContain('\n00001\n00002\n');
+      expect(same).toEqual(fine('same'));
+      expect(shell!.text).toMatch(/^\[output truncated\]\n\[the whole is in /);
+      expect(shell!.text.length).toBeLessThanOrEqual(100_000);
+      const whole = /the whole is in (\S+);/.exec(shell!.text)?.[1];
+      expect((await run(id, bash(`wc -l < ${whole}; head -1 ${whole}`)))[0]).toEqual(fine('60000\n00001'));
     },
     LONG_MS,
   );

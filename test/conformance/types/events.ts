@@ -28,23 +28,17 @@ const outcomes = { why: 'never written', closedBy: 'outcomes' } as const satisfi
 const workflows = { why: 'never written', closedBy: 'workflow runs' } as const satisfies Owned;
 const threads = { why: 'never written', closedBy: 'multi-agent sessions' } as const satisfies Owned;
 const mcp = { why: 'never written', closedBy: 'MCP servers' } as const satisfies Owned;
-const custom = { why: 'never written', closedBy: 'custom tools' } as const satisfies Owned;
 export const KINDS_NOT_YET = {
-  'user.tool_confirmation': { why: 'never written', closedBy: 'permission policies' },
-  'user.custom_tool_result': custom,
-  'agent.custom_tool_use': custom,
   'user.tool_result': { why: 'never written', closedBy: 'self-hosted environments' },
   'user.define_outcome': outcomes,
   'span.outcome_evaluation_start': outcomes,
   'span.outcome_evaluation_ongoing': outcomes,
   'span.outcome_evaluation_end': outcomes,
-  'system.message': { why: 'never written', closedBy: 'system messages' },
   'agent.mcp_tool_use': mcp,
   'agent.mcp_tool_result': mcp,
   'agent.thread_message_sent': threads,
   'agent.thread_message_received': threads,
   'session.thread_created': threads,
-  'agent.thread_context_compacted': { why: 'never written', closedBy: 'compaction' },
   'workflow_run.created': workflows,
   'workflow_run.status_running': workflows,
   'workflow_run.status_idle': workflows,
@@ -55,18 +49,19 @@ export const KINDS_NOT_YET = {
 } as const satisfies Record<Exclude<BetaManagedAgentsStreamSessionEvents['type'], EventType | PreviewEvent['type']>, Owned>;
 
 /** Kinds that we write, with less in them than the SDK's type allows. */
-const stop = { why: 'only end_turn and retries_exhausted', closedBy: 'permission policies; budgets; refusals' } as const satisfies Owned;
 const toolContent = { why: 'tools answer with text only', closedBy: 'files' } as const satisfies Owned;
 export const NARROWER_KINDS = {
-  'user.message': { why: 'text blocks only', closedBy: 'files' },
+  'user.message': { why: 'no files, no redacted blocks, and media types by name', closedBy: 'files' },
   'user.interrupt': { why: 'session_thread_id is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.message': { why: 'no redacted blocks', closedBy: 'nothing planned' },
-  'agent.tool_use': { why: 'never ask; only always_allow', closedBy: 'permission policies' },
+  'user.tool_confirmation': { why: 'processed_at is always told', closedBy: 'nothing: an answer may say more than it must' },
+  'user.custom_tool_result': { why: 'no files, and media types by name', closedBy: 'files' },
+  'system.message': { why: 'processed_at is always told', closedBy: 'nothing: an answer may say more than it must' },
+  'agent.tool_use': { why: 'evaluated_permission is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.tool_result': toolContent,
-  'session.error': { why: 'model errors only', closedBy: 'MCP servers; session resources; compaction; outcomes' },
-  'session.status_idle': stop,
-  'session.thread_status_idle': stop,
-  'session.usage': { why: 'no cost, no budget', closedBy: 'budgets' },
+  'session.error': { why: 'errors of models and limits only', closedBy: 'MCP servers; session resources' },
+  'session.updated': { why: 'an agent without MCP servers and skills', closedBy: 'MCP servers; skills; multi-agent sessions' },
+  'session.usage': { why: 'the counts are optional there, always present here', closedBy: 'nothing: an answer may say more than it must' },
   'span.model_request_end': { why: 'no speed in the usage', closedBy: 'nothing planned' },
   event_delta: { why: 'index is always told', closedBy: 'nothing: an answer may say more than it must' },
 } as const satisfies Record<

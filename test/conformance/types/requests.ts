@@ -47,9 +47,9 @@ const agentFields = {
   multiagent: { why: 'one agent per session', closedBy: 'multi-agent sessions', sample: { type: 'multiagent_20261001' } },
   model: { why: 'no regions, see MODEL_GAPS', closedBy: 'inference regions', sample: { id: 'claude-opus-4-8', inference_geo: 'eu' } },
   tools: {
-    why: 'only the agent toolset, see TOOLSET_GAPS',
-    closedBy: 'custom tools; MCP servers',
-    sample: [{ type: 'custom', name: 'x', description: 'y', input_schema: { type: 'object' } }],
+    why: 'no tools of MCP servers',
+    closedBy: 'MCP servers',
+    sample: [{ type: 'mcp_toolset', mcp_server_name: 'docs' }],
   },
 } as const;
 export const AGENT_CREATE_GAPS = agentFields satisfies Record<FieldGaps<Body<AgentCreateParams>, In<typeof AgentCreate>>, Refused>;
@@ -59,34 +59,27 @@ export const MODEL_GAPS = {
   inference_geo: { why: 'requests go to the one configured upstream', closedBy: 'inference regions', sample: 'us' },
 } as const satisfies Record<FieldGaps<BetaManagedAgentsModelConfigParams, Exclude<In<typeof ModelIn>, string>>, Refused>;
 
-export const TOOLSET_GAPS = {
-  default_config: {
-    why: 'only always_allow',
-    closedBy: 'permission policies',
-    sample: { permission_policy: { type: 'always_ask' } },
-  },
+/** The types say all that the SDK's say; rules refuse what comes later. */
+export type NoToolsetGaps = Expect<Assignable<FieldGaps<BetaManagedAgentsAgentToolset20260401Params, In<typeof AgentToolsetIn>>, never>>;
+export const TOOLSET_REFUSED = {
   configs: {
-    why: 'see TOOL_CONFIG_GAPS',
-    closedBy: 'permission policies',
-    sample: [{ name: 'bash', permission_policy: { type: 'auto' } }],
+    why: 'see TOOL_OPTIONS_REFUSED',
+    closedBy: 'web search',
+    sample: [{ name: 'web_search', allowed_domains: ['example.com'] }],
   },
-} as const satisfies Record<FieldGaps<BetaManagedAgentsAgentToolset20260401Params, In<typeof AgentToolsetIn>>, Refused>;
+} as const satisfies Record<string, Refused>;
 
 type ToolConfigIn = NonNullable<In<typeof AgentToolsetIn>['configs']>[number];
 type ToolConfigGaps = {
-  [N in BetaManagedAgentsAgentToolConfigParams['name']]: `${N}.${string & FieldGaps<Extract<BetaManagedAgentsAgentToolConfigParams, { name: N }>, ToolConfigIn>}`;
+  [N in BetaManagedAgentsAgentToolConfigParams['name']]: FieldGaps<
+    Extract<BetaManagedAgentsAgentToolConfigParams, { name: N }>,
+    Extract<ToolConfigIn, { name: N }>
+  >;
 }[BetaManagedAgentsAgentToolConfigParams['name']];
-const policy = { why: 'only always_allow', closedBy: 'permission policies', sample: { type: 'always_ask' } } as const satisfies Refused;
+/** Every option has its type; a rule refuses what comes later. */
+export type NoToolConfigGaps = Expect<Assignable<ToolConfigGaps, never>>;
 const domains = { why: 'the web tools take no options', closedBy: 'web search', sample: ['example.com'] } as const satisfies Refused;
-export const TOOL_CONFIG_GAPS = {
-  'bash.permission_policy': policy,
-  'read.permission_policy': policy,
-  'write.permission_policy': policy,
-  'edit.permission_policy': policy,
-  'glob.permission_policy': policy,
-  'grep.permission_policy': policy,
-  'web_fetch.permission_policy': policy,
-  'web_search.permission_policy': policy,
+export const TOOL_OPTIONS_REFUSED = {
   'web_fetch.allowed_domains': domains,
   'web_fetch.blocked_domains': domains,
   'web_search.allowed_domains': domains,
@@ -94,7 +87,7 @@ export const TOOL_CONFIG_GAPS = {
   'web_fetch.max_content_tokens': { ...domains, sample: 1000 },
   'web_fetch.url_sources': { ...domains, sample: { user_input: 'all' } },
   'web_search.user_location': { ...domains, sample: { type: 'approximate', country: 'DE' } },
-} as const satisfies Record<ToolConfigGaps, Refused>;
+} as const satisfies Record<string, Refused>;
 
 const environmentFields = {
   config: { why: 'only cloud environments', closedBy: 'self-hosted environments', sample: { type: 'self_hosted' } },
@@ -110,7 +103,11 @@ export const ENVIRONMENT_UPDATE_GAPS = environmentFields satisfies Record<
 >;
 
 export const SESSION_CREATE_GAPS = {
-  agent: { why: 'no overrides', closedBy: 'agent overrides', sample: { type: 'agent_with_overrides', id: AGENT_ID, system: 'x' } },
+  agent: {
+    why: 'no overrides of what agents cannot have',
+    closedBy: 'MCP servers; skills',
+    sample: { type: 'agent_with_overrides', id: AGENT_ID, mcp_servers: [SERVER] },
+  },
   initial_events: {
     why: 'only messages, with text only',
     closedBy: 'outcomes; files',
@@ -118,27 +115,24 @@ export const SESSION_CREATE_GAPS = {
   },
   resources: { why: 'no resources', closedBy: 'session resources', sample: [{ type: 'file', file_id: 'file_1' }] },
   vault_ids: { why: 'no vaults', closedBy: 'vaults', sample: ['vlt_1'] },
-  budget: { why: 'no list prices', closedBy: 'budgets', sample: { type: 'limit', max_list_cost: { amount: '100', currency: 'USD' } } },
 } as const satisfies Record<FieldGaps<Body<SessionCreateParams>, In<typeof SessionCreate>>, Refused>;
 
 export const SESSION_UPDATE_GAPS = {
-  agent: { why: 'the agent of a session is fixed', closedBy: 'agent overrides', sample: { tools: [] } },
-  budget: { why: 'no list prices', closedBy: 'budgets', sample: { type: 'limit', max_list_cost: { amount: '100', currency: 'USD' } } },
+  agent: { why: 'no MCP connections', closedBy: 'MCP servers', sample: { mcp_servers: [SERVER] } },
   vault_ids: { why: 'reserved: the contract refuses it always', closedBy: 'nothing: it is never accepted', sample: ['vlt_1'] },
 } as const satisfies Record<FieldGaps<Body<SessionUpdateParams>, In<typeof SessionUpdate>>, Refused>;
 
-const image = { type: 'image', source: { type: 'url', url: 'https://example.com/a.png' } } as const;
+const image = { type: 'image', source: { type: 'file', file_id: 'file_1' } } as const;
 export const EVENT_GAPS = {
-  'user.message': { why: 'only text blocks', closedBy: 'files', sample: { type: 'user.message', content: [image] } },
-  'user.tool_confirmation': {
-    why: 'no calls wait for a confirmation',
-    closedBy: 'permission policies',
-    sample: { type: 'user.tool_confirmation', tool_use_id: 'sevt_1', result: 'allow' },
-  },
+  'user.message': { why: 'no files, and media types by name', closedBy: 'files', sample: { type: 'user.message', content: [image] } },
   'user.custom_tool_result': {
-    why: 'no custom tools',
-    closedBy: 'custom tools',
-    sample: { type: 'user.custom_tool_result', custom_tool_use_id: 'sevt_1', content: [] },
+    why: 'no files, and media types by name',
+    closedBy: 'files',
+    sample: {
+      type: 'user.custom_tool_result',
+      custom_tool_use_id: 'sevt_1',
+      content: [{ type: 'image', source: { type: 'file', file_id: 'file_1' } }],
+    },
   },
   'user.tool_result': {
     why: 'no self-hosted environments',
@@ -150,11 +144,6 @@ export const EVENT_GAPS = {
     closedBy: 'outcomes',
     sample: { type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } },
   },
-  'system.message': {
-    why: 'no system turns in mid-conversation',
-    closedBy: 'system messages',
-    sample: { type: 'system.message', content: [{ type: 'text', text: 'x' }] },
-  },
 } as const satisfies Record<KindGaps<BetaManagedAgentsEventParams, In<typeof ClientEventIn>>, Refused>;
 
 /** What we accept, a client of the SDK can say. */
@@ -165,24 +154,26 @@ export type WhatWeAccept = [
   Expect<Assignable<Exclude<In<typeof ModelIn>, string>, BetaManagedAgentsModelConfigParams>>,
 ];
 const nothingMeansNothing = { why: 'null is read as left out', closedBy: 'nothing: old clients send it' } as const satisfies Owned;
-const configTypes = { why: 'that type equals name is checked, but not by the type', closedBy: 'nothing' } as const satisfies Owned;
+const overridesCleared = {
+  why: 'null clears like an empty list; of the model it is refused with a reason of its own',
+  closedBy: 'nothing: the documentation says so',
+} as const satisfies Owned;
 export const LENIENT = {
-  agent_create: { mcp_servers: nothingMeansNothing, skills: nothingMeansNothing, tools: configTypes } satisfies Record<
+  agent_create: { mcp_servers: nothingMeansNothing, skills: nothingMeansNothing } satisfies Record<
     FieldGaps<In<typeof AgentCreate>, Body<AgentCreateParams>>,
     Owned
   >,
-  agent_update: { tools: configTypes } satisfies Record<FieldGaps<In<typeof AgentUpdate>, Body<AgentUpdateParams>>, Owned>,
+  agent_update: {} satisfies Record<FieldGaps<In<typeof AgentUpdate>, Body<AgentUpdateParams>>, Owned>,
   environment_update: { metadata: nothingMeansNothing } satisfies Record<
     FieldGaps<In<typeof EnvironmentUpdate>, Body<EnvironmentUpdateParams>>,
     Owned
   >,
-  session_create: { resources: nothingMeansNothing, vault_ids: nothingMeansNothing, budget: nothingMeansNothing } satisfies Record<
-    FieldGaps<In<typeof SessionCreate>, Body<SessionCreateParams>>,
-    Owned
-  >,
+  session_create: {
+    agent: overridesCleared,
+    resources: nothingMeansNothing,
+    vault_ids: nothingMeansNothing,
+    budget: nothingMeansNothing,
+  } satisfies Record<FieldGaps<In<typeof SessionCreate>, Body<SessionCreateParams>>, Owned>,
   session_update: { agent: nothingMeansNothing } satisfies Record<FieldGaps<In<typeof SessionUpdate>, Body<SessionUpdateParams>>, Owned>,
-  toolset: { configs: configTypes } satisfies Record<
-    FieldGaps<In<typeof AgentToolsetIn>, BetaManagedAgentsAgentToolset20260401Params>,
-    Owned
-  >,
+  toolset: {} satisfies Record<FieldGaps<In<typeof AgentToolsetIn>, BetaManagedAgentsAgentToolset20260401Params>, Owned>,
 };

@@ -77,7 +77,7 @@ const model = {
   why: 'effort is always told and inference_geo never, see MODEL_GAPS',
   closedBy: 'inference regions',
 } as const satisfies Owned;
-const tools = { why: 'only the agent toolset, see TOOLSET_GAPS', closedBy: 'custom tools; MCP servers' } as const satisfies Owned;
+const tools = { why: 'no tools of MCP servers, see TOOLSET_GAPS', closedBy: 'MCP servers' } as const satisfies Owned;
 
 export const AGENT_GAPS = {
   execution_identity: identities,
@@ -96,11 +96,7 @@ export const MODEL_GAPS = {
 } as const satisfies Record<FieldGaps<BetaManagedAgentsModelConfig, ModelConfig>, Owned>;
 
 export const TOOLSET_GAPS = {
-  default_config: { why: 'the policy is always always_allow', closedBy: 'permission policies' },
-  configs: {
-    why: 'the policy is always always_allow; options of the web tools are never told',
-    closedBy: 'permission policies; web tools',
-  },
+  configs: { why: 'options of the web tools are told where they are set, never as null', closedBy: 'nothing: that is the same' },
 } as const satisfies Record<FieldGaps<BetaManagedAgentsAgentToolset20260401, AgentToolset>, Owned>;
 
 export const ENVIRONMENT_GAPS = {
@@ -114,7 +110,6 @@ export const CLOUD_CONFIG_GAPS = {
 
 export const SESSION_GAPS = {
   agent: { why: 'see AGENT_GAPS', closedBy: 'the features named there' },
-  budget: { why: 'always null', closedBy: 'budgets' },
   deployment_id: { why: 'always null', closedBy: 'deployments' },
   outcome_evaluations: { why: 'always empty', closedBy: 'outcomes' },
   resources: { why: 'always empty', closedBy: 'session resources' },
@@ -132,8 +127,8 @@ export const USAGE_GAPS = {
   cache_read_input_tokens: always,
   input_tokens: always,
   output_tokens: always,
-  list_cost: { why: 'never told', closedBy: 'budgets' },
-  server_tool_use: { why: 'never told', closedBy: 'web search' },
+  list_cost: always,
+  server_tool_use: always,
 } as const satisfies Record<FieldGaps<BetaManagedAgentsSessionUsage, SessionUsage>, Owned>;
 
 export const THREAD_GAPS = {
