@@ -113,7 +113,11 @@ export const SESSION_CREATE_GAPS = {
     closedBy: 'outcomes; files',
     sample: [{ type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } }],
   },
-  resources: { why: 'no resources', closedBy: 'session resources', sample: [{ type: 'file', file_id: 'file_1' }] },
+  resources: {
+    why: 'files only',
+    closedBy: 'git repositories and memory',
+    sample: [{ type: 'github_repository', url: 'https://example.com/a/b' }],
+  },
   vault_ids: { why: 'no vaults', closedBy: 'vaults', sample: ['vlt_1'] },
 } as const satisfies Record<FieldGaps<Body<SessionCreateParams>, In<typeof SessionCreate>>, Refused>;
 

@@ -3,8 +3,8 @@
 import { doubleScript } from '@manyhands/model/testing';
 import { privateEngineUnavailable } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { problems, say, startSession, texts, untilIdle } from '../e2e/conversation.ts';
-import { type Instance, startInstance } from '../e2e/instance.ts';
+import { problems, say, startSession, texts, untilIdle } from './conversation.ts';
+import { type Instance, startInstance } from './instance.ts';
 
 const SESSIONS = 200;
 const why = privateEngineUnavailable();
