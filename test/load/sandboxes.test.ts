@@ -67,17 +67,23 @@ function costs(driver: 'bubblewrap' | 'docker'): void {
   let data: TemporaryDirectory;
   let engine: TestEngine | null = null;
   let pool: Service;
+  let egress: Service;
   let sessions = 0;
 
   beforeAll(async () => {
     data = await temporaryDirectory('costs');
     engine = driver === 'docker' ? await testEngine() : null;
     const [bwrap, ripgrep] = await Promise.all([locate('bubblewrap'), locate('ripgrep')]);
+    egress = await spawnService({
+      name: 'egress',
+      entry: fileURLToPath(new URL('../../packages/egress/dist/main.js', import.meta.url)),
+      env: { NATS_URL: nats.url, MANYHANDS_DATA: data.path, MANYHANDS_LOG_LEVEL: 'warn' },
+    });
     pool = await spawnService({
       name: 'sandbox-pool',
       entry: fileURLToPath(new URL('../../packages/sandbox-pool/dist/main.js', import.meta.url)),
       env: {
-        ...{ NATS_URL: nats.url, MANYHANDS_DATA: data.path, MANYHANDS_LOG_LEVEL: 'warn', MANYHANDS_EGRESS: 'off' },
+        ...{ NATS_URL: nats.url, MANYHANDS_DATA: data.path, MANYHANDS_LOG_LEVEL: 'warn' },
         ...{ MANYHANDS_POOL_WARM: '3', MANYHANDS_POOL_MAX: '12', MANYHANDS_SANDBOX_DRIVER: driver },
         ...(engine
           ? { DOCKER_HOST: engine.host, MANYHANDS_SANDBOX_IMAGE: engine.image }
@@ -88,6 +94,7 @@ function costs(driver: 'bubblewrap' | 'docker'): void {
   }, 300_000);
   afterAll(async () => {
     await pool?.[Symbol.asyncDispose]();
+    await egress?.[Symbol.asyncDispose]();
     await engine?.[Symbol.asyncDispose]();
     await data?.remove();
   }, 60_000);
