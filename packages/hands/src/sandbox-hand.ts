@@ -8,39 +8,30 @@
  *   sandbox is lost: the call's outcome says it if the call may have run and no outcome of it was kept, the binding is cleared under its
  *   generation, and the next call leases the next one.
  */
-import { AppError, backoffMs, type Clock, ensureError, type Logger, type Messaging, pause } from '@manyhands/base';
+import { AppError, backoffMs, type Clock, type Logger, type Messaging, pause } from '@manyhands/base';
 import {
   type CallReply,
-  COLLECT_MAX,
-  callOutcomeKey,
   fileListKey,
   INLINE_BODY_MAX_BYTES,
   type MountedFile,
   type MountReply,
-  OutputFile,
-  SandboxEnd,
-  type SandboxFailure,
   type SandboxSpec,
-  sandboxEndKey,
-  ToolOutcome,
+  type ToolOutcome,
   toolText,
 } from '@manyhands/contract';
-import { z } from 'zod';
 import { type BoundSandbox, boundSandbox, type SandboxBinding } from './binding.ts';
 import type { ExecuteOptions, Hand, HandCall } from './hand.ts';
 import { type LeaseEnd, type LeaseWait, leaseSandbox } from './lease-sandbox.ts';
 import { INTERRUPTED, NOT_RUN_AGAIN, noSandbox, refused, SANDBOX_LOST, sandboxesBusy } from './outcomes.ts';
 import { createSandboxClient, createSilenceWatch, isSilence, type Silence } from './sandbox-client.ts';
+import { createSandboxOutputs, type SandboxOutputs } from './sandbox-outputs.ts';
+import { createStoredBodies } from './stored-bodies.ts';
 
 const BACKOFF_BASE_MS = 100;
 const BACKOFF_CAP_MS = 1_000;
 const CANCEL_LIMIT_MS = 10_000;
 const OUTAGE_LIMIT_MS = 300_000;
 const TELL_ATTEMPTS = 3;
-const BODY_ATTEMPTS = 4;
-/** For reading and storing what may be much. */
-const OUTPUTS_LIMIT_MS = 120_000;
-const OUTPUTS_SILENCES_MAX = 2;
 
 export interface SandboxHandOptions {
   messaging: Pick<Messaging, 'request' | 'connected'>;
@@ -96,18 +87,14 @@ interface Leasing {
 const FRESH_SANDBOXES_MAX = 5;
 
 /** A sandbox also has outputs: files that it leaves for the session. */
-export interface SandboxHand extends Hand {
-  /** What there is; null if there is no sandbox. Rejects with AppError `unavailable` if the sandbox or its pool is gone or does not answer. */
-  outputs(): Promise<OutputFile[] | null>;
-  /** Stores them durably as the bytes of files; what vanished is not among the stored. Rejects like `outputs`. */
-  collect(files: { path: string; file_id: string }[]): Promise<(OutputFile & { file_id: string })[]>;
-}
+export interface SandboxHand extends Hand, SandboxOutputs {}
 
 export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
   const { messaging, clock, log, workspaceId, sessionId } = options;
   const poolSilenceLimitMs = options.poolSilenceLimitMs ?? 30_000;
   const leaseLimitMs = options.leaseLimitMs ?? 300_000;
   const client = createSandboxClient(messaging, sessionId, options.answerTimeoutMs);
+  const bodies = createStoredBodies(options);
   let binding = options.binding;
   let hinted = options.hinted;
   /** One lease for all calls that wait for it; given up when none does any more. */
@@ -116,6 +103,7 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
   let mounted: { generation: number; revision: number } | null = null;
   const unacknowledged = new Set<string>();
   let acknowledging: Promise<void> = Promise.resolve();
+  const outputs = createSandboxOutputs({ client, clock, log, sandbox: () => boundSandbox(binding), list: bodies.outputList });
 
   async function lease(signal: AbortSignal, onSaving: () => void): Promise<BoundSandbox | ToolOutcome> {
     const [spec, restoreFrom] = await Promise.all([options.spec(), options.findSnapshot()]);
@@ -199,27 +187,6 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
     return null;
   }
 
-  /** Asks until there is a result. A pool that does not answer is not waited for as long as for a call: nothing is lost. */
-  async function result<T extends { ok: true; pending: boolean }>(
-    ask: (at: BoundSandbox) => Promise<T | SandboxFailure | Silence>,
-  ): Promise<T | null> {
-    const at = boundSandbox(binding);
-    if (!at) return null;
-    const deadlineMs = clock.now() + OUTPUTS_LIMIT_MS;
-    for (let silences = 0; clock.now() < deadlineMs; ) {
-      const reply = await ask(at);
-      if (isSilence(reply)) {
-        if (reply.silence === 'not delivered' || ++silences >= OUTPUTS_SILENCES_MAX)
-          throw new AppError('unavailable', 'the pool does not answer');
-      } else if (!reply.ok) {
-        // Saved and let go, or given up: there was nothing new in it.
-        if (reply.error.code === 'unknown_sandbox' || reply.error.code === 'stale_generation') return null;
-        throw new AppError('unavailable', reply.error.message);
-      } else if (!reply.pending) return reply;
-    }
-    throw new AppError('unavailable', 'the outputs were not ready in time');
-  }
-
   async function readStep(reply: CallReply | Extract<MountReply, { ok: false }>): Promise<Step> {
     if (!reply.ok) {
       const { code, message } = reply.error;
@@ -227,7 +194,7 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
       if (code === 'leaving') return { kind: 'leaving' };
       return code === 'sandbox_lost' ? { kind: 'lost' } : { kind: 'failed', reason: message };
     }
-    if (reply.outcome_ref !== undefined) return { kind: 'outcome', outcome: await readOutcome(reply.outcome_ref) };
+    if (reply.outcome_ref !== undefined) return { kind: 'outcome', outcome: await bodies.outcome(reply.outcome_ref) };
     switch (reply.call?.state) {
       case 'running':
         return { kind: 'running' };
@@ -238,58 +205,15 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
     }
   }
 
-  async function readOutcome(key: string): Promise<ToolOutcome> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const body = await options.getBody(key);
-        return body ? ToolOutcome.parse(JSON.parse(body.toString('utf8'))) : refused('it ran, but its result is not in the blob store');
-      } catch (error) {
-        log.warn({ err: ensureError(error), key }, 'outcome could not be read');
-        if (attempt + 1 >= BODY_ATTEMPTS) return refused('it ran, but its result could not be read');
-        await pause(backoffMs(attempt, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
-      }
-    }
-  }
-
-  /** The outcome that a pool kept of a call which nobody had collected when its sandbox was shut down. */
-  async function keptOutcome(key: string): Promise<ToolOutcome | null> {
-    try {
-      const body = await options.getBody(callOutcomeKey(workspaceId, sessionId, key));
-      return body && ToolOutcome.parse(JSON.parse(body.toString('utf8')));
-    } catch (error) {
-      log.warn({ err: ensureError(error), callKey: key }, 'a kept outcome could not be read');
-      return null;
-    }
-  }
-
-  /** Whether the pool left word that the sandbox is over. Asked when nobody serves it: a pool that only restarts has left none. */
-  async function hasEnded(at: BoundSandbox): Promise<boolean> {
-    try {
-      const body = await options.getBody(sandboxEndKey(workspaceId, sessionId));
-      return body !== null && SandboxEnd.parse(JSON.parse(body.toString('utf8'))).generation >= at.generation;
-    } catch (error) {
-      log.warn({ err: ensureError(error) }, 'the end of a sandbox could not be read');
-      return false;
-    }
-  }
-
-  async function bodyOf(call: HandCall): Promise<{ input: Record<string, unknown> } | { input_ref: string }> {
-    const body = Buffer.from(JSON.stringify(call.input), 'utf8');
-    if (body.length <= INLINE_BODY_MAX_BYTES) return { input: call.input };
-    const key = `${workspaceId}/${sessionId}/inputs/${call.key}`;
-    await options.putBody(key, body);
-    return { input_ref: key };
-  }
-
   /** Starts and follows a call in one sandbox. `never started` is answered only when that is certain. */
   async function runIn(at: BoundSandbox, call: HandCall, stops: Stops): Promise<ToolOutcome | 'never started'> {
-    const body = await bodyOf(call);
+    const body = await bodies.inputOf(call);
     const watch = createSilenceWatch(clock, messaging, poolSilenceLimitMs, OUTAGE_LIMIT_MS);
     let mayRun = call.resumed === true;
     let started = false;
     const lost = async (reason: string): Promise<ToolOutcome | 'never started'> => {
       await drop(at, reason);
-      return mayRun ? ((await keptOutcome(call.key)) ?? SANDBOX_LOST) : 'never started';
+      return mayRun ? ((await bodies.keptOutcome(call.key)) ?? SANDBOX_LOST) : 'never started';
     };
 
     for (let silences = 0; ; ) {
@@ -308,7 +232,7 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
       if (isSilence(reply) && reply.silence === 'unanswered' && before === null) mayRun = true;
       const step = isSilence(reply) ? null : await readStep(reply);
       if (step === null || (started && step.kind === 'failed')) {
-        if (isSilence(reply) && reply.silence === 'not delivered' && (await hasEnded(at))) return lost('it has ended');
+        if (isSilence(reply) && reply.silence === 'not delivered' && (await bodies.hasEnded(at))) return lost('it has ended');
         if (watch.unanswered()) return lost('the pool does not answer');
         await pause(backoffMs(silences++, BACKOFF_BASE_MS, BACKOFF_CAP_MS), stops.any).catch(() => undefined);
         continue;
@@ -352,7 +276,7 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
         // A start that is still under way must not run after this.
         if (step.kind === 'unknown') await client.ack(at, [call.key]);
         if (step.kind !== 'running') return INTERRUPTED;
-      } else if (reply.silence === 'not delivered' && (await hasEnded(at))) return INTERRUPTED;
+      } else if (reply.silence === 'not delivered' && (await bodies.hasEnded(at))) return INTERRUPTED;
       await pause(backoffMs(attempt, BACKOFF_BASE_MS, BACKOFF_CAP_MS));
     }
     log.warn({ op: 'sandbox.cancel', ok: false, ...at, callKey: call.key }, 'a call could not be cancelled');
@@ -363,7 +287,7 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
     const stops = watchStops(signal, detach);
     const before = boundSandbox(binding);
     // A sandbox was given up, and the call may have been in it. Only with no lease ever made is it certain that it never ran.
-    if (call.resumed && !before && binding !== null) return (await keptOutcome(call.key)) ?? SANDBOX_LOST;
+    if (call.resumed && !before && binding !== null) return (await bodies.keptOutcome(call.key)) ?? SANDBOX_LOST;
     for (let sandboxes = 0; sandboxes < FRESH_SANDBOXES_MAX; ) {
       stops.throwIfDetached();
       const at = call.resumed && before ? before : await unlessInterrupted(stops);
@@ -393,23 +317,7 @@ export function createSandboxHand(options: SandboxHandOptions): SandboxHand {
 
   return {
     execute,
-    async outputs() {
-      const found = await result((at) => client.outputs(at));
-      if (!found) return null;
-      for (const why of found.left_out ?? []) log.warn({ why }, 'an output is left out');
-      if (found.files) return found.files;
-      const body = found.files_ref === undefined ? null : await options.getBody(found.files_ref);
-      if (!body) throw new AppError('unavailable', 'the list of outputs is not in the blob store');
-      return z.array(OutputFile).parse(JSON.parse(body.toString('utf8')));
-    },
-    async collect(files) {
-      const done: (OutputFile & { file_id: string })[] = [];
-      for (let at = 0; at < files.length; at += COLLECT_MAX) {
-        const batch = files.slice(at, at + COLLECT_MAX);
-        done.push(...((await result((sandbox) => client.collect(sandbox, batch)))?.stored ?? []));
-      }
-      return done;
-    },
+    ...outputs,
     async provision({ signal, detach } = {}) {
       const stops = watchStops(signal, detach);
       const at = await unlessInterrupted(stops);
