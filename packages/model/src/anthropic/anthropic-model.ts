@@ -10,14 +10,8 @@ import { Stream } from '@anthropic-ai/sdk/core/streaming';
 import { type Clock, type Logger, systemClock } from '@manyhands/base';
 import { checkedBaseUrl } from '../base-url.ts';
 import { aborted, cutStream, type FailureContext, failure } from '../failure.ts';
-import {
-  type ModelClient,
-  ModelError,
-  type ModelListener,
-  type ModelListing,
-  type ModelRequest,
-  type ModelResponse,
-} from '../model-client.ts';
+import type { ModelClient, ModelError, ModelListener, ModelListing, ModelRequest, ModelResponse } from '../model-client.ts';
+import { logStream } from '../stream-log.ts';
 import { sentBack } from './history.ts';
 import { modelFailure } from './model-failure.ts';
 import { createStreamAssembler } from './stream-assembler.ts';
@@ -72,7 +66,6 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
       if (stalled) return failure('timeout', `the model sent nothing for ${Math.round(stallTimeoutMs / 1000)} s`);
       return modelFailure(error, context);
     };
-    const startedAt = clock.now();
     try {
       const response = await open(request, controller.signal).catch((error: unknown) => {
         throw told(error);
@@ -106,18 +99,7 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
       const answer = assembler.finish();
       drain(events, controller);
       drained = true;
-      log.debug(
-        { op: 'model.stream', sessionId: request.sessionId, model: request.model, ok: true, durationMs: clock.now() - startedAt },
-        'model answered',
-      );
       return answer;
-    } catch (error) {
-      if (error instanceof ModelError && error.kind !== 'aborted')
-        log.debug(
-          { op: 'model.stream', sessionId: request.sessionId, model: request.model, ok: false, reason: error.reason, ...error.details },
-          'model request failed',
-        );
-      throw error;
     } finally {
       clearTimeout(stall);
       signal.removeEventListener('abort', stop);
@@ -164,7 +146,7 @@ export function createAnthropicModel(options: AnthropicModelOptions): ModelClien
     }
   }
 
-  return { stream, listModels };
+  return { stream: logStream(stream, log, clock), listModels };
 }
 
 /** Reads to the end of the body, so that the connection can be used again; not for long, and not in the answer's way. */

@@ -19,6 +19,7 @@ import {
   type ModelRequest,
   type ModelResponse,
 } from '../model-client.ts';
+import { logStream } from '../stream-log.ts';
 import { type ChatAssembler, createChatAssembler } from './chat-assembler.ts';
 import { answerFailure, chunkFailure } from './chat-failure.ts';
 import { type ChatSettings, chatRequest } from './chat-request.ts';
@@ -77,7 +78,6 @@ export function createOpenAiModel(options: OpenAiModelOptions): ModelClient {
       if (deadline.missed !== null) throw failure('timeout', deadline.missed);
       throw error instanceof ModelError ? error : other(error);
     };
-    const startedAt = clock.now();
     let whole = false;
     try {
       deadline.expect('the model endpoint took no connection', connectTimeoutMs);
@@ -116,18 +116,7 @@ export function createOpenAiModel(options: OpenAiModelOptions): ModelClient {
       const response = assembler.finish();
       whole = true;
       drain(answer);
-      log.debug(
-        { op: 'model.stream', sessionId: request.sessionId, model: request.model, ok: true, durationMs: clock.now() - startedAt },
-        'model answered',
-      );
       return response;
-    } catch (error) {
-      if (error instanceof ModelError && error.reason !== 'aborted')
-        log.debug(
-          { op: 'model.stream', sessionId: request.sessionId, model: request.model, ok: false, reason: error.reason, ...error.details },
-          'model request failed',
-        );
-      throw error;
     } finally {
       deadline.clear();
       signal.removeEventListener('abort', stop);
@@ -156,7 +145,7 @@ export function createOpenAiModel(options: OpenAiModelOptions): ModelClient {
     }
   }
 
-  return { stream, listModels };
+  return { stream: logStream(stream, log, clock), listModels };
 }
 
 /** The events of a streamed answer up to `[DONE]`. What the connection dies of goes through `told`; what the reader throws does not. */
