@@ -39,9 +39,8 @@ export async function writeEtc(directory: string, files: Record<string, string>)
   return written;
 }
 
-/** The environment of a hand, without its PATH. */
-export function agentEnvironment(proxyPort: number): Record<string, string> {
-  const proxy = `http://127.0.0.1:${proxyPort}`;
+/** The environment of a hand, without its PATH. The way out is no part of it: the hand tells its tools, since it has the forwarder. */
+export function agentEnvironment(): Record<string, string> {
   return {
     HOME: '/workspace',
     USER: 'agent',
@@ -51,11 +50,5 @@ export function agentEnvironment(proxyPort: number): Record<string, string> {
     TMPDIR: '/tmp',
     XDG_CACHE_HOME: '/var/cache/agent',
     npm_config_cache: '/var/cache/agent/npm',
-    HTTP_PROXY: proxy,
-    HTTPS_PROXY: proxy,
-    http_proxy: proxy,
-    https_proxy: proxy,
-    NO_PROXY: 'localhost,127.0.0.1,::1',
-    no_proxy: 'localhost,127.0.0.1,::1',
   };
 }

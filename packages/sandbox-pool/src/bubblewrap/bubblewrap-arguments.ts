@@ -44,7 +44,7 @@ export function bubblewrapArguments(recipe: SandboxRecipe): string[] {
     ...['--die-with-parent', '--new-session', '--hostname', 'sandbox', '--cap-drop', 'ALL'],
     ...(uid === null ? [] : ['--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID', '--cap-add', 'CAP_SETPCAP']),
     '--clearenv',
-    ...Object.entries(sandboxEnvironment(SANDBOX_PATHS.proxyPort)).flatMap(([name, value]) => ['--setenv', name, value]),
+    ...Object.entries(sandboxEnvironment()).flatMap(([name, value]) => ['--setenv', name, value]),
     // Parents that bwrap makes by itself are closed to anybody but root.
     ...OPEN_PARENTS.flatMap((parent) => ['--perms', '0755', '--dir', parent]),
     ...systemArguments(),

@@ -82,11 +82,11 @@ export async function provideEtc(directory: string, uid: number): Promise<string
 }
 
 /** The environment a hand starts with; nothing of the host's. */
-export function sandboxEnvironment(proxyPort: number): Record<string, string> {
+export function sandboxEnvironment(): Record<string, string> {
   const bundle = '/etc/ssl/certs/ca-certificates.crt';
   return {
     PATH: INSIDE.path,
-    ...agentEnvironment(proxyPort),
+    ...agentEnvironment(),
     // Node brings its own list of authorities; this adds the host's.
     ...(existsSync(bundle) ? { NODE_EXTRA_CA_CERTS: bundle } : {}),
   };

@@ -58,7 +58,7 @@ export function containerOptions(recipe: ContainerRecipe): Docker.ContainerCreat
     Hostname: 'sandbox',
     User: `${user.uid}:${user.gid}`,
     WorkingDir: SANDBOX_PATHS.workspace,
-    Env: Object.entries(agentEnvironment(SANDBOX_PATHS.proxyPort)).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries(agentEnvironment()).map(([name, value]) => `${name}=${value}`),
     Entrypoint: handCommand(),
     Cmd: [],
     Healthcheck: { Test: ['NONE'] },
