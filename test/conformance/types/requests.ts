@@ -109,8 +109,8 @@ export const SESSION_CREATE_GAPS = {
     sample: { type: 'agent_with_overrides', id: AGENT_ID, mcp_servers: [SERVER] },
   },
   initial_events: {
-    why: 'only messages, with text only',
-    closedBy: 'outcomes; files',
+    why: 'only messages, whose images and documents come by URL or base64',
+    closedBy: 'outcomes; files in messages',
     sample: [{ type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } }],
   },
   resources: {
