@@ -3,7 +3,7 @@
  * A crash before that append leaves the conversation as it was, and the next worker compacts again.
  */
 import type Anthropic from '@anthropic-ai/sdk';
-import type { ModelResponse } from '@manyhands/model';
+import { type ModelResponse, SILENT } from '@manyhands/model';
 import { writeCheckpoint } from './checkpoint.ts';
 import { COMPACTIONS_MAX, fullAt, keptTokens, summaryInPlace, summaryOfTranscript } from './compaction.ts';
 import { tokensOf } from './context-size.ts';
@@ -13,8 +13,6 @@ import { buildPrompt } from './prompt.ts';
 import { type ModelStepEnd, openSpan, requestFailed, spanEnd } from './request-span.ts';
 import type { Turn } from './turn.ts';
 import { charge } from './usage.ts';
-
-const SILENT = { onBlockStart: () => {}, onText: () => {} };
 
 /** Whether the next request, `lead` included, would come too near the end of the window. */
 export function needsCompaction({ context, record, deps }: Turn, lead: readonly JournalEntry[]): boolean {

@@ -110,7 +110,8 @@ function tailStart(messages: readonly ContextMessage[], kept: number): number {
 function saysSomething({ role, content }: ContextMessage): boolean {
   return role === 'user' && content.some(isSaid);
 }
-function isSaid(block: Anthropic.ContentBlockParam): boolean {
+/** Whether a block of a user turn is the user's own: no result, and no earlier summary, which holds what tools said. */
+export function isSaid(block: Anthropic.ContentBlockParam): boolean {
   return block.type !== 'tool_result' && !(block.type === 'text' && block.text.startsWith(SUMMED_UP));
 }
 

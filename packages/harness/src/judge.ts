@@ -1,13 +1,14 @@
 /**
  * The judgement of a call under the `auto` policy: one short request to the agent's own model, with what the user said last and the call.
- * What tools returned is left out, so that a page or a file cannot speak for its own call.
+ * What tools returned is left out, summaries of it included, so that a page or a file cannot speak for its own call.
  *
  * It fails closed: whatever is no clear answer asks the client. An account without credit has nobody to judge, and the call is denied, as
  * the contract has it.
  */
 import type Anthropic from '@anthropic-ai/sdk';
 import type { SessionAgent, ToolEvaluation } from '@manyhands/contract';
-import { type ModelClient, ModelError, type ModelUsageCounts } from '@manyhands/model';
+import { type ModelClient, ModelError, type ModelUsageCounts, SILENT } from '@manyhands/model';
+import { isSaid } from './compaction.ts';
 import type { ContextMessage } from './context.ts';
 
 /** One word, and room for models that think first. */
@@ -45,9 +46,11 @@ export interface JudgeOptions {
 
 /** What the user said last, newest part first to stay. */
 function lastSaid(messages: readonly ContextMessage[]): string {
-  const turn = messages.findLast(({ role, content }) => role === 'user' && content.some(({ type }) => type === 'text'));
-  const text = (turn?.content ?? []).flatMap((block) => (block.type === 'text' ? [block.text] : [])).join('\n');
-  return text.slice(-SAID_MAX_CHARS);
+  for (const { role, content } of messages.toReversed()) {
+    const texts = role === 'user' ? content.flatMap((block) => (block.type === 'text' && isSaid(block) ? [block.text] : [])) : [];
+    if (texts.length > 0) return texts.join('\n').slice(-SAID_MAX_CHARS);
+  }
+  return '';
 }
 
 /** Too much to look at is nothing that can be judged: null. */
@@ -84,7 +87,7 @@ export async function judgeCall(
         maxTokens: ANSWER_MAX_TOKENS,
         sessionId,
       },
-      { onBlockStart: () => {}, onText: () => {} },
+      SILENT,
       signal,
     );
     const whole = response.stopReason !== 'max_tokens' && response.stopReason !== 'refusal';

@@ -17,6 +17,7 @@ export {
   type ModelResponse,
   type ModelSpeed,
   type ModelUsageCounts,
+  SILENT,
 } from './model-client.ts';
 export { type ModelRoute, ModelRoutes, type ModelUpstream, parseModelRoutes } from './model-routes.ts';
 export { createOpenAiModel, type OpenAiModelOptions } from './openai/openai-model.ts';

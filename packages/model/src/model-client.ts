@@ -79,6 +79,9 @@ export interface ModelListing {
   max_tokens?: number;
 }
 
+/** For requests whose answer nobody watches. */
+export const SILENT: ModelListener = { onBlockStart: () => {}, onText: () => {} };
+
 export interface ModelClient {
   /** Rejects with a ModelError, or with what the listener threw. After an abort the HTTP request is gone. */
   stream(request: ModelRequest, listener: ModelListener, signal: AbortSignal): Promise<ModelResponse>;
