@@ -123,23 +123,29 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     return ending;
   }
 
-  /** Runs a command of the session; every failure becomes an answer, a hand that is only slow becomes none. */
-  async function command(request: HandCommand, waitMs = 0): Promise<HandAnswer | SandboxFailure> {
+  /** Work that counts as a use of the sandbox; an answer that says so if it is over, before anything was done. */
+  async function inUse<T>(work: () => Promise<T>): Promise<T | SandboxFailure> {
     if (endReason) return over(endReason);
     active++;
     try {
       await use();
-      // Nothing of it has reached the hand yet.
       if (endReason) return over(endReason);
-      return await channel.request(request, waitMs + ANSWER_MS);
+      return await work();
+    } finally {
+      active--;
+      lastUseMs = clock.now();
+    }
+  }
+
+  /** Runs a command of the session; every failure becomes an answer, a hand that is only slow becomes none. */
+  async function command(request: HandCommand, waitMs = 0): Promise<HandAnswer | SandboxFailure> {
+    try {
+      return await inUse(() => channel.request(request, waitMs + ANSWER_MS));
     } catch (error) {
       if (hasCode(error, 'timeout')) throw error;
       if (!channel.isOpen) return failure('sandbox_lost', `the sandbox is gone: ${endReason ?? (error as Error).message}`);
       if (error instanceof AppError) return failure('failed', error.message);
       throw error;
-    } finally {
-      active--;
-      lastUseMs = clock.now();
     }
   }
 
@@ -292,18 +298,7 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
       return answer.ok ? ({ ok: true } as const) : answer;
     },
     /** Resolves when the files are there for the next call. */
-    async mount(revision: number, wanted: readonly MountedFile[]): Promise<MountReply> {
-      if (endReason) return over(endReason);
-      active++;
-      try {
-        await use();
-        if (endReason) return over(endReason);
-        return await files.mount(revision, wanted);
-      } finally {
-        active--;
-        lastUseMs = clock.now();
-      }
-    },
+    mount: (revision: number, wanted: readonly MountedFile[]): Promise<MountReply> => inUse(() => files.mount(revision, wanted)),
     // What is in the outputs may be asked for without a use: it changes nothing, and a parked sandbox stays parked.
     outputs: async (): Promise<OutputsReply> => (endReason ? over(endReason) : files.outputs()),
     collect: async (wanted: CollectRequest['files']): Promise<CollectReply> => (endReason ? over(endReason) : files.collect(wanted)),
