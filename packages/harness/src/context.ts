@@ -13,7 +13,7 @@ import type { Budget, ClientToolContent, DocumentBlock, StopDetails, ToolContent
 import type { LogEntry } from '@manyhands/session-log';
 import { compacted } from './compaction.ts';
 import { messageTokens, tokensOf } from './context-size.ts';
-import { boundMedia } from './media-bound.ts';
+import { boundMedia, holdsMedia } from './media-bound.ts';
 
 export interface OpenCall {
   id: string;
@@ -103,7 +103,8 @@ function addToUserTurn(context: Context, blocks: Anthropic.ContentBlockParam[]):
   const last = context.messages.at(-1);
   if (last?.role === 'user') last.content.push(...blocks);
   else context.messages.push({ role: 'user', content: blocks });
-  if (blocks.some((block) => block.type !== 'text')) boundMedia(context.messages);
+  // Nothing else makes it too much, and looking walks the whole conversation.
+  if (holdsMedia(blocks)) boundMedia(context.messages);
 }
 
 /** The Messages API refuses an answer that ends in thinking: it was cut off before it said anything. */

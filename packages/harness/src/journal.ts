@@ -91,9 +91,9 @@ export function createJournal(
 export async function appendAll(
   journal: Journal,
   entries: JournalEntry[],
-  rest: Omit<AppendBatch, 'entries' | 'goIdle'> = {},
+  rest: Omit<AppendBatch, 'entries' | 'goIdle' | 'parkAt' | 'budget'> = {},
 ): Promise<string[]> {
   const ids = await journal.append(entries, rest);
-  if (ids === false) throw new AppError('internal', 'an append without goIdle was refused as pending');
+  if (ids === false) throw new AppError('internal', 'an append that nothing can refuse was refused');
   return ids;
 }

@@ -18,7 +18,7 @@ interface Place {
   chars: number;
 }
 
-export function isMedia(block: { type: string }): block is Media {
+function isMedia(block: { type: string }): block is Media {
   return block.type === 'image' || block.type === 'document';
 }
 
@@ -28,6 +28,11 @@ function* mediaOf(blocks: Anthropic.ContentBlockParam[]): Generator<Place> {
     if (isMedia(block)) yield { blocks, at, block, chars: 'data' in block.source ? block.source.data.length : 0 };
     else if (block.type === 'tool_result' && Array.isArray(block.content)) yield* mediaOf(block.content as Anthropic.ContentBlockParam[]);
   }
+}
+
+/** Whether there is an image or a document, also in a result. */
+export function holdsMedia(blocks: Anthropic.ContentBlockParam[]): boolean {
+  return mediaOf(blocks).next().done !== true;
 }
 
 /** Changes the messages in place. */
