@@ -132,6 +132,12 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
     const texts = await redis.mget(ids.map((id) => keys.file(workspaceId, id)));
     return texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as StoredFile]));
   }
+  /** Of the lists' members, which end in the id. */
+  const readMembers = (workspaceId: string, members: readonly string[]) =>
+    read(
+      workspaceId,
+      members.map((member) => member.slice(MS_DIGITS + 1)),
+    );
   async function remove(workspaceId: string, file: StoredFile): Promise<boolean> {
     const { id, session_id } = file;
     const args = [listMember(file), pendingMember(session_id, id), ...expiryMembers(id)];
@@ -162,11 +168,7 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
     for (;;) {
       const members = await redis.zrange(keys.files(workspaceId, sessionId), '0', String(SWEEP_LIMIT - 1));
       if (members.length === 0) return;
-      const files = await read(
-        workspaceId,
-        members.map((member) => member.slice(MS_DIGITS + 1)),
-      );
-      for (const file of files) await remove(workspaceId, file);
+      for (const file of await readMembers(workspaceId, members)) await remove(workspaceId, file);
       await redis.zrem(keys.files(workspaceId, sessionId), ...members);
     }
   }
@@ -237,10 +239,7 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
       const page = members.slice(0, limit);
       const last = page.at(-1);
       return {
-        data: await read(
-          workspaceId,
-          page.map((member) => member.slice(MS_DIGITS + 1)),
-        ),
+        data: await readMembers(workspaceId, page),
         next_page: members.length > limit && last !== undefined ? encodeCursor(listName, 'desc', last) : null,
       };
     },
@@ -249,13 +248,9 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
         redis.zrange(keys.files(workspaceId, sessionId), '0', '-1'),
         redis.hgetall(keys.filesDropped(workspaceId, sessionId)),
       ]);
-      const files = await read(
-        workspaceId,
-        members.map((member) => member.slice(MS_DIGITS + 1)),
-      );
       const found = new Map<string, CapturedOutput>();
       for (const [path, sha256] of Object.entries(dropped)) found.set(path, { current: null, sha256, replaced: [] });
-      for (const file of files) {
+      for (const file of await readMembers(workspaceId, members)) {
         if (file.origin.kind !== 'output') continue;
         const { path, sha256 } = file.origin;
         const older = found.get(path);
