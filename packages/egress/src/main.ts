@@ -65,5 +65,7 @@ runMain(async () => {
   const pages = createPageFetch({ connector, log, clock: systemClock, metrics, maxReplyBytes: messaging.maxPayloadBytes });
   const serving = serveEgress({ messaging, hostId: env.MANYHANDS_HOST_ID, sockets, pages, log });
   lifecycle.onShutdown('serving', () => serving.stop());
+  // Who hears that this process is ready may ask at once: the server knows its subscriptions by then.
+  await messaging.ping();
   lifecycle.ready({ hostId: env.MANYHANDS_HOST_ID, sandboxes: opened, ops_port: operations.port });
 });

@@ -71,5 +71,7 @@ runMain(async () => {
   );
   lifecycle.onShutdown('worker', () => worker.close());
   await redis.ping();
+  // Who hears that this process is ready may ask at once: the server knows its subscriptions by then.
+  await messaging.ping();
   lifecycle.ready({ worker: workerId, ops_port: operations.port });
 });

@@ -59,5 +59,7 @@ runMain(async () => {
   service = servePool({ messaging, pool, blobs, log });
   lifecycle.onShutdown('service', () => service?.stop());
   await pool.firstWarm;
+  // Who hears that this process is ready may ask at once: the server knows its subscriptions by then.
+  await messaging.ping();
   lifecycle.ready({ pool_id: poolId, warm: pool.warmCount, ops_port: operations.port });
 });
