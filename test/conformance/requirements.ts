@@ -459,6 +459,15 @@ export const REQUIREMENTS = {
     promise: 'images and documents of the user reach the model and the history as they were sent',
   },
   'content.media_refusals': { source: 'CONTRACT 2.12', promise: 'a block that is wrong is named and nothing is stored' },
+  'content.files': {
+    source: 'CONTRACT 2.12, BEHAVIOUR 6',
+    promise:
+      'files in messages and results of custom tools reach the model as what they hold, and stay with the session when the file goes',
+  },
+  'content.files_refusals': {
+    source: 'CONTRACT 2.12, BEHAVIOUR 5.1',
+    promise: 'a file that is not there, expired, of another kind or too large is named by its place and nothing is stored',
+  },
   'models.routes': {
     source: 'issue 4',
     promise: 'a model behind a chat completions endpoint runs a session with tools, beside models behind the Messages API',

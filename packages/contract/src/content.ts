@@ -12,19 +12,15 @@ export const IMAGE_MAX_BASE64_CHARS = 5 * 1024 * 1024;
 export const DOCUMENT_MAX_BASE64_CHARS = 7 * 1024 * 1024;
 
 /** Larger ones would leave no room for the conversation around them: the Messages API takes 32 MB in all. */
-const CLIENT_DOCUMENT_MAX_BASE64_CHARS = 24 * 1024 * 1024;
+export const CLIENT_DOCUMENT_MAX_BASE64_CHARS = 24 * 1024 * 1024;
 
 const UrlSource = z.strictObject({
   type: z.literal('url'),
   /** Fetched by the model's endpoint, never from here. */
   url: z.url({ protocol: /^https?$/, error: 'must be an http or https URL' }).max(8192),
 });
-const NO_FILES = 'sources of type "file" are not supported yet; send the bytes as base64, or a url';
-/** Of the contract's sources all but files. */
-function sourceError(known: string) {
-  return (issue: { input?: unknown }) =>
-    (issue.input as { type?: unknown } | null | undefined)?.type === 'file' ? NO_FILES : `must be a source of type ${known}`;
-}
+/** A file of the workspace. The session keeps what it held when the block was sent (`attachmentKey`). */
+const FileSource = z.strictObject({ type: z.literal('file'), file_id: z.string() });
 
 /** What a client shows as an image or a document. */
 export const ImageBlock = z.strictObject({
@@ -38,8 +34,9 @@ export const ImageBlock = z.strictObject({
         data: z.base64().min(4).max(IMAGE_MAX_BASE64_CHARS),
       }),
       UrlSource,
+      FileSource,
     ],
-    { error: sourceError('base64 or url') },
+    { error: 'must be a source of type base64, url or file' },
   ),
 });
 export type ImageBlock = z.infer<typeof ImageBlock>;
@@ -55,8 +52,9 @@ export const DocumentBlock = z.strictObject({
       }),
       z.strictObject({ type: z.literal('text'), media_type: z.literal('text/plain'), data: z.string().min(1) }),
       UrlSource,
+      FileSource,
     ],
-    { error: sourceError('base64, text or url') },
+    { error: 'must be a source of type base64, text, url or file' },
   ),
   title: z.string().nullable().exactOptional(),
   context: z.string().nullable().exactOptional(),

@@ -14,6 +14,19 @@ export {
   type ThreadAgent,
 } from './agents.ts';
 export { type ApiKey, ApiKeyCreate, type CreatedApiKey, KEY_SCOPES, type KeyScope } from './api-keys.ts';
+export {
+  ATTACHED_IMAGE_MAX_BYTES,
+  ATTACHED_PDF_MAX_BYTES,
+  ATTACHED_TEXT_MAX_BYTES,
+  ATTACHMENTS_MAX_BYTES,
+  attachmentKey,
+  detectMedia,
+  FILE_DOCUMENTS_MAX,
+  type FileReference,
+  fileReference,
+  MEDIA_HEAD_BYTES,
+  type MediaType,
+} from './attachments.ts';
 export { ClientToolContent, systemTurns } from './client-answers.ts';
 export {
   type BidirectionalPage,

@@ -16,7 +16,8 @@ export function mountPathOf({ file_id, mount_path }: ResourceIn): string {
   return mount_path ?? defaultMountPath(file_id);
 }
 
-async function findMountable({ files }: Deps, workspaceId: string, fileId: string): Promise<StoredFile> {
+/** A file whose bytes may be used. */
+export async function findFile({ files }: Pick<Deps, 'files'>, workspaceId: string, fileId: string): Promise<StoredFile> {
   const file = isId('file', fileId) ? await files.get(workspaceId, fileId) : null;
   if (!file) throw notFound('file', fileId);
   if (files.isExpired(file)) throw fileExpired(fileId);
@@ -38,7 +39,7 @@ export function pathTaken(field: string, path: string) {
 /** Everything that can be refused, before anything is copied. */
 export async function checkResources(deps: Deps, workspaceId: string, wanted: readonly ResourceIn[]): Promise<StoredFile[]> {
   checkPaths(wanted.map(mountPathOf));
-  return Promise.all(wanted.map(({ file_id }) => findMountable(deps, workspaceId, file_id)));
+  return Promise.all(wanted.map(({ file_id }) => findFile(deps, workspaceId, file_id)));
 }
 
 export async function mountFile(

@@ -3,6 +3,7 @@ import { invalidRequest, notFound } from '@manyhands/base';
 import { type Agent, enabledTools, isId, isSandboxTool, type Session, type SessionAgent, type SessionCreate } from '@manyhands/contract';
 import { toSession } from '@manyhands/session-log';
 import { type KeyIdentity, overrideAgent } from '@manyhands/store';
+import { checkAttachments } from './attachments.ts';
 import type { GatewayDeps } from './deps.ts';
 import { checkBudgetable } from './session-budget.ts';
 import { checkResources, mountAll } from './session-files.ts';
@@ -32,8 +33,13 @@ export async function startSession(deps: GatewayDeps, wakes: Wakes, identity: Ke
   if (!isId('environment', environment_id)) throw notFound('environment', environment_id);
   const resources = wanted.resources ?? [];
   const uploads = await checkResources(deps, workspace_id, resources);
+  const attachments = await checkAttachments(deps, workspace_id, wanted.initial_events ?? [], 'initial_events');
   const id = ids.id('session');
   const files = await mountAll(deps, workspace_id, id, resources, uploads);
+  if (attachments) {
+    await deps.files.announceScope(workspace_id, id);
+    await attachments.keep(id);
+  }
   const created_at_ms = clock.now();
   // Everything else was checked: from here on the environment stays while the session does.
   await deps.environments.claim(workspace_id, environment_id, id);

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
 import Anthropic, { toFile } from '@anthropic-ai/sdk';
-import { fileBlobKey } from '@manyhands/contract';
+import { attachmentKey, fileBlobKey } from '@manyhands/contract';
 import { createFileStore } from '@manyhands/store';
 import { until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -257,5 +257,17 @@ describe('the end of a file', () => {
     expect((await blobKeys()).filter((key) => key.includes(left))).toEqual([]);
     const file = { id: left, filename: 'a', mime_type: 'a/b', size_bytes: 1, expires_at_ms: null, session_id: null };
     await expect(gateway.files.create(WORKSPACE, { ...file, origin: { kind: 'upload' } })).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  test('that the first message of a session referred to goes when the session never came to be', async () => {
+    const session = gateway.ids.id('session');
+    await gateway.files.announceScope(WORKSPACE, session);
+    await gateway.blobs.put(attachmentKey(WORKSPACE, session, gateway.ids.id('file')), Buffer.from('x'));
+    const left = async () => (await blobKeys()).filter((key) => key.includes(session));
+    const at = (ms: number) => createFileStore(gateway.testRedis, gateway.blobs, { now: () => Date.now() + ms });
+    await at(60_000).sweep(gateway.sessionLog.existing);
+    expect(await left()).toHaveLength(1);
+    await at(700_000).sweep(gateway.sessionLog.existing);
+    expect(await left()).toEqual([]);
   });
 });

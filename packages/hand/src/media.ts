@@ -3,12 +3,8 @@
  * the whole request for one block that it cannot take: so a file is sent only if its structure is whole and within the API's limits.
  */
 import { inflateSync } from 'node:zlib';
-import { DOCUMENT_MAX_BASE64_CHARS, IMAGE_MAX_BASE64_CHARS, type ImageMediaType } from '@manyhands/contract';
+import { DOCUMENT_MAX_BASE64_CHARS, IMAGE_MAX_BASE64_CHARS, type ImageMediaType, type MediaType } from '@manyhands/contract';
 
-export type MediaType = ImageMediaType | 'application/pdf';
-
-/** Bytes that `detectMedia` needs. */
-export const MEDIA_HEAD_BYTES = 16;
 export const IMAGE_MAX_BYTES = (IMAGE_MAX_BASE64_CHARS / 4) * 3;
 export const DOCUMENT_MAX_BYTES = (DOCUMENT_MAX_BASE64_CHARS / 4) * 3;
 /** Limits of the Messages API. */
@@ -21,16 +17,6 @@ const DICTIONARY_MAX_CHARS = 4_000;
 
 export function mediaMaxBytes(type: MediaType): number {
   return type === 'application/pdf' ? DOCUMENT_MAX_BYTES : IMAGE_MAX_BYTES;
-}
-
-/** What the first bytes of a file say that it is; null for anything else. */
-export function detectMedia(head: Buffer): MediaType | null {
-  const text = head.toString('latin1', 0, MEDIA_HEAD_BYTES);
-  if (text.startsWith('\x89PNG\r\n\x1a\n')) return 'image/png';
-  if (text.startsWith('\xff\xd8\xff')) return 'image/jpeg';
-  if (/^GIF8[79]a/.test(text)) return 'image/gif';
-  if (text.startsWith('RIFF') && text.startsWith('WEBP', 8)) return 'image/webp';
-  return /^%PDF-\d/.test(text) ? 'application/pdf' : null;
 }
 
 /** Why the file cannot be shown, or null if it can. */

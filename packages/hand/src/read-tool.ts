@@ -4,10 +4,10 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { FileHandle } from 'node:fs/promises';
-import type { ToolContent, ToolInput, ToolOutcome } from '@manyhands/contract';
+import { detectMedia, MEDIA_HEAD_BYTES, type MediaType, type ToolContent, type ToolInput, type ToolOutcome } from '@manyhands/contract';
 import { cleanContents } from './clean-text.ts';
 import { type Confinement, fileFailure } from './confine.ts';
-import { detectMedia, MEDIA_HEAD_BYTES, type MediaType, mediaMaxBytes, mediaProblem } from './media.ts';
+import { mediaMaxBytes, mediaProblem } from './media.ts';
 import { quoted, success, ToolFailure } from './outcome.ts';
 
 export const READ_MAX_BYTES = 256 * 1024;

@@ -5,6 +5,7 @@
 import { AppError } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import type { Checkpoint, LogEntry, SessionLog, SessionRecord, SessionState } from '@manyhands/session-log';
+import { withAttachments } from './attachments.ts';
 import { type Context, emptyContext, fold } from './context.ts';
 import type { Turn } from './turn.ts';
 
@@ -25,11 +26,13 @@ export async function loadContext(
     if (!blob) throw new AppError('internal', `the checkpoint of session ${record.id} is missing from the blob store`);
     context = { ...context, ...(JSON.parse(blob.toString('utf8')) as Context) };
   }
-  for (const entry of first) fold(context, entry);
+  const place = { workspaceId: record.workspace_id, sessionId: record.id };
+  const add = async (entry: LogEntry) => fold(context, await withAttachments(deps.blobs, place, entry));
+  for (const entry of first) await add(entry);
   while (context.position < state.head) {
     const entries = await deps.log.read(record.id, context.position, READ_PAGE);
     if (entries.length === 0) break;
-    for (const entry of entries) fold(context, entry);
+    for (const entry of entries) await add(entry);
   }
   return context;
 }

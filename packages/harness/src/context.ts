@@ -9,7 +9,15 @@
  * - A refused answer is no part of the conversation: a model that sees its own refusal refuses on.
  */
 import type Anthropic from '@anthropic-ai/sdk';
-import type { Budget, ClientToolContent, DocumentBlock, StopDetails, ToolContent, UserContent } from '@manyhands/contract';
+import {
+  type Budget,
+  type ClientToolContent,
+  type DocumentBlock,
+  fileReference,
+  type StopDetails,
+  type ToolContent,
+  type UserContent,
+} from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import { compacted } from './compaction.ts';
 import { messageTokens, tokensOf } from './context-size.ts';
@@ -115,14 +123,20 @@ function answered(blocks: Anthropic.ContentBlockParam[]): Anthropic.ContentBlock
 
 /** Titles and contexts of nothing are left out. */
 function documentBlock({ title, context, ...document }: DocumentBlock): Anthropic.DocumentBlockParam {
-  return { ...document, ...(title ? { title } : {}), ...(context ? { context } : {}) };
+  return { ...(document as Anthropic.DocumentBlockParam), ...(title ? { title } : {}), ...(context ? { context } : {}) };
+}
+
+/** Files are in the context as their bytes (attachments.ts); one that is not was lost. */
+function lostFile(block: { type: string }): { type: 'text'; text: string } | null {
+  const reference = fileReference(block);
+  return reference && { type: 'text', text: `[The ${reference.kind} ${reference.fileId} was here; its content is gone.]` };
 }
 
 /** The Messages API refuses blank text blocks; a message of nothing else says that it is empty. */
 function userBlocks(content: UserContent): Anthropic.ContentBlockParam[] {
   const blocks = content.flatMap((block): Anthropic.ContentBlockParam[] => {
     if (block.type === 'text') return block.text.trim() === '' ? [] : [{ type: 'text', text: block.text }];
-    return [block.type === 'document' ? documentBlock(block) : block];
+    return [lostFile(block) ?? (block.type === 'document' ? documentBlock(block) : (block as Anthropic.ImageBlockParam))];
   });
   return blocks.length > 0 ? blocks : [{ type: 'text', text: '(an empty message)' }];
 }
@@ -138,7 +152,7 @@ function resultBlocks(content: ToolContent | ClientToolContent, isError: boolean
       const said = block.content.filter(({ text }) => text.trim() !== '');
       return said.length > 0 ? [{ ...block, content: said }] : [];
     }
-    return [block.type === 'document' ? documentBlock(block as DocumentBlock) : (block as ResultBlock)];
+    return [lostFile(block) ?? (block.type === 'document' ? documentBlock(block as DocumentBlock) : (block as ResultBlock))];
   });
   return blocks.length > 0 ? blocks : [{ type: 'text', text: '(no output)' }];
 }

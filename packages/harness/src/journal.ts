@@ -3,8 +3,10 @@
  * as the log has it (I3). What clients wrote in between is folded before it, so that the context is the log's whoever looks. A worker that lost the lease gets AppError `fenced` from the next append and stops quietly.
  */
 import { AppError, type IdSource } from '@manyhands/base';
+import type { BlobStore } from '@manyhands/blobs';
 import type { EventBody } from '@manyhands/contract';
 import type { AppendBatch, Lease, LogEntry, SessionLog, SessionWriter } from '@manyhands/session-log';
+import { withAttachments } from './attachments.ts';
 import { type Context, fold, type HiddenFacts } from './context.ts';
 import type { Inbox } from './inbox.ts';
 
@@ -23,7 +25,7 @@ export interface Journal {
 const READ_PAGE = 500;
 
 export function createJournal(
-  deps: { log: SessionLog; writer: SessionWriter; ids: IdSource },
+  deps: { log: SessionLog; writer: SessionWriter; blobs: BlobStore; ids: IdSource },
   lease: Lease,
   context: Context,
   inbox: Inbox,
@@ -32,12 +34,15 @@ export function createJournal(
   let head = lease.head;
   let last: Promise<unknown> = Promise.resolve();
 
+  async function foldIn(entry: LogEntry): Promise<void> {
+    fold(context, await withAttachments(deps.blobs, lease, entry));
+  }
   /** Positions have no gaps, so what is missing is known without asking. */
   async function foldUpTo(last: number): Promise<void> {
     while (context.position < last) {
       const entries = await deps.log.read(lease.sessionId, context.position, Math.min(READ_PAGE, last - context.position));
       if (entries.length === 0) return;
-      for (const entry of entries) fold(context, entry);
+      for (const entry of entries) await foldIn(entry);
     }
   }
 
@@ -57,7 +62,7 @@ export function createJournal(
     if (firstPosition !== undefined) await foldUpTo(firstPosition - 1);
     for (const [i, entry] of entries.entries()) {
       const body = 'stamp' in entry ? entry.stamp.event : entry.body;
-      fold(context, {
+      await foldIn({
         position: result.positions[i] ?? head,
         kind: 'event',
         event: { ...body, id: ids[i]!, processed_at: result.processedAt },

@@ -203,7 +203,12 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
     const due = await redis.zrangebyscore(key, '-inf', clock.now() - SCOPE_CREATION_MS, 'LIMIT', 0, SWEEP_LIMIT);
     if (due.length === 0) return 0;
     const alive = await existing(due);
-    for (const sessionId of due) if (!alive.has(sessionId)) await deleteScope(workspaceId, sessionId);
+    for (const sessionId of due) {
+      if (alive.has(sessionId)) continue;
+      await deleteScope(workspaceId, sessionId);
+      // What its first messages referred to.
+      await blobs.deletePrefix(`${workspaceId}/${sessionId}/`);
+    }
     await redis.zrem(key, ...due);
     return due.filter((sessionId) => !alive.has(sessionId)).length;
   }

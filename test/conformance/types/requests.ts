@@ -109,8 +109,8 @@ export const SESSION_CREATE_GAPS = {
     sample: { type: 'agent_with_overrides', id: AGENT_ID, mcp_servers: [SERVER] },
   },
   initial_events: {
-    why: 'only messages, whose images and documents come by URL or base64',
-    closedBy: 'outcomes; files in messages',
+    why: 'only messages, with media types by name',
+    closedBy: 'outcomes',
     sample: [{ type: 'user.define_outcome', description: 'x', rubric: { type: 'text', content: 'y' } }],
   },
   resources: {
@@ -126,16 +126,20 @@ export const SESSION_UPDATE_GAPS = {
   vault_ids: { why: 'reserved: the contract refuses it always', closedBy: 'nothing: it is never accepted', sample: ['vlt_1'] },
 } as const satisfies Record<FieldGaps<Body<SessionUpdateParams>, In<typeof SessionUpdate>>, Refused>;
 
-const image = { type: 'image', source: { type: 'file', file_id: 'file_1' } } as const;
+const image = { type: 'image', source: { type: 'base64', media_type: 'image/bmp', data: 'AAAA' } } as const;
 export const EVENT_GAPS = {
-  'user.message': { why: 'no files, and media types by name', closedBy: 'files', sample: { type: 'user.message', content: [image] } },
+  'user.message': {
+    why: 'media types by name',
+    closedBy: 'nothing: models take no others',
+    sample: { type: 'user.message', content: [image] },
+  },
   'user.custom_tool_result': {
-    why: 'no files, and media types by name',
-    closedBy: 'files',
+    why: 'media types by name',
+    closedBy: 'nothing: models take no others',
     sample: {
       type: 'user.custom_tool_result',
       custom_tool_use_id: 'sevt_1',
-      content: [{ type: 'image', source: { type: 'file', file_id: 'file_1' } }],
+      content: [image],
     },
   },
   'user.tool_result': {

@@ -11,6 +11,7 @@ import {
   systemTurns,
 } from '@manyhands/contract';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { checkAttachments } from '../attachments.ts';
 import { identityOf } from '../auth.ts';
 import type { GatewayDeps } from '../deps.ts';
 import { budgetReached, noSuchCall, noSystemMessages, sessionWaits } from '../event-refusals.ts';
@@ -52,6 +53,8 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
       const { id } = (await sessions.get(identity, sessionId)).record.agent.model;
       if (systemTurns(id) === 'refused') throw noSystemMessages(last, id);
     }
+    const attachments = await checkAttachments(deps, identity.workspace_id, events, 'events');
+    await attachments?.keep(sessionId);
     const digest = createHash('sha256').update(`${identity.id}\n${sessionId}\n`).update(JSON.stringify(request.body)).digest('hex');
     const isRetry = Number(request.headers['x-stainless-retry-count'] ?? 0) > 0;
     const result = await sessionLog.send({ sessionId, bodies, digest, isRetry });
