@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { locate, TOOL_NAMES } from '@manyhands/infra';
-import { needsEngine, prepareEngine } from './runner/engine.js';
+import { filesWithEngine, needsEngine, prepareEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { runStage, stopStages } from './runner/stage.js';
 import { runVitest } from './runner/vitest.js';
@@ -67,16 +67,8 @@ async function main(args) {
     if (onlyStatic) return;
   }
   await findTools();
-  const engineEnv = (await engine?.variables()) ?? {};
-  // What measures has the machine for itself: last, one file after the other.
-  const passes =
-    filters.length > 0
-      ? [filters]
-      : [
-          ['--exclude', 'test/load/**'],
-          ['test/load', '--no-file-parallelism'],
-        ];
-  for (const args of passes) {
+  for (const { args, wantsEngine } of passes(filters)) {
+    const engineEnv = wantsEngine ? await engine?.variables() : {};
     const result = await runVitest({ root: ROOT, filters: args, env: { ...stageEnv(), ...engineEnv } });
     totals.passed += result.passed;
     totals.failed += result.failed;
@@ -88,6 +80,21 @@ async function main(args) {
   for (const line of left) console.log(`    left behind: ${line}`);
   console.log(`${left.length === 0 ? '✓' : '✗'} nothing left behind`);
   count(left.length === 0);
+}
+
+/**
+ * Tests without containers first, so that they do not wait while the base image is made. What measures has the machine for itself: last, one
+ * file after the other.
+ * @param {string[]} filters
+ */
+function passes(filters) {
+  if (filters.length > 0) return [{ args: filters, wantsEngine: true }];
+  const withEngine = filesWithEngine(ROOT).filter((file) => !file.startsWith('test/load/'));
+  return [
+    { args: ['test/load/**', ...withEngine].flatMap((file) => ['--exclude', file]), wantsEngine: false },
+    { args: withEngine, wantsEngine: true },
+    { args: ['test/load', '--no-file-parallelism'], wantsEngine: true },
+  ];
 }
 
 /** @param {string[]} args */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { processStart, startContainerd } from '@manyhands/infra';
 import { privateEngineUnavailable, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { needsEngine } from './runner/engine.js';
+import { filesWithEngine, needsEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { countTests } from './runner/vitest.js';
 
@@ -63,4 +63,10 @@ test('the engine is brought for everything, and for chosen files only if one of 
   expect(needsEngine(root, ['packages/test-kit/test/test-engine'])).toBe(true);
   expect(needsEngine(root, [join(root, 'packages/contract')])).toBe(false);
   expect(needsEngine(root, ['no-such-file'])).toBe(false);
+});
+
+test('tests with containers are told apart, so that the others do not wait for the base image', () => {
+  const found = filesWithEngine(join(import.meta.dirname, '..'));
+  expect(found).toEqual(expect.arrayContaining(['test/deploy/compose.test.ts', 'packages/sandbox-pool/test/docker-driver.test.ts']));
+  expect(found.filter((file) => file.includes('bubblewrap') || file.includes('conformance'))).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /**
  * Many sessions at once on one small machine, each with a sandbox of its own: every one ends, in order, and none is stuck. With Docker it is
- * 200 in `npm run bench` only: making containers is what takes long, and test/deploy runs a hundred of them already.
+ * in `npm run bench` only: making containers is what takes long, and test/deploy runs a hundred of them already.
  */
 
 import { doubleScript } from '@manyhands/model/testing';
@@ -9,13 +9,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { problems, say, startSession, texts, untilIdle } from '../e2e/conversation.ts';
 import { type Instance, startInstance } from '../e2e/instance.ts';
 
-const SESSIONS = { bubblewrap: 200, docker: process.env['MANYHANDS_BENCH'] === '1' ? 200 : 50 };
+const SESSIONS = 200;
 const why = privateEngineUnavailable();
 describe('bubblewrap', () => servesAll('bubblewrap'));
-describe.skipIf(why !== null)(`docker${why === null ? '' : ` (${why})`}`, () => servesAll('docker'));
+if (process.env['MANYHANDS_BENCH'] === '1')
+  describe.skipIf(why !== null)(`docker${why === null ? '' : ` (${why})`}`, () => servesAll('docker'));
 
 function servesAll(sandbox: 'bubblewrap' | 'docker'): void {
-  const count = SESSIONS[sandbox];
   let instance: Instance;
   beforeAll(async () => {
     instance = await startInstance({ sandbox, workers: 4 });
@@ -24,9 +24,9 @@ function servesAll(sandbox: 'bubblewrap' | 'docker'): void {
     await instance?.[Symbol.asyncDispose]();
   }, 90_000);
 
-  test(`${count} sessions at once on four workers all end in order, and the board counts them`, async () => {
+  test(`${SESSIONS} sessions at once on four workers all end in order, and the board counts them`, async () => {
     const { client } = instance;
-    const ids = await Promise.all(Array.from({ length: count }, () => startSession(client)));
+    const ids = await Promise.all(Array.from({ length: SESSIONS }, () => startSession(client)));
     await Promise.all(
       ids.map((id, i) =>
         say(
@@ -47,7 +47,7 @@ function servesAll(sandbox: 'bubblewrap' | 'docker'): void {
     const board = await fetch(`${instance.url}/admin/queues/api/queues`, { headers: { authorization: `Bearer ${instance.apiKey}` } });
     const { queues } = (await board.json()) as { queues: { name: string; counts: Record<string, number> }[] };
     const turns = queues.find(({ name }) => name === 'turns');
-    expect(turns?.counts['completed']).toBeGreaterThanOrEqual(count);
+    expect(turns?.counts['completed']).toBeGreaterThanOrEqual(SESSIONS);
     expect(turns?.counts['failed']).toBe(0);
   }, 300_000);
 }

@@ -115,6 +115,15 @@ export function needsEngine(root, filters) {
   );
 }
 
+/**
+ * The test files that ask for an engine themselves: for that of the run, or for one of their own from the same image.
+ * @param {string} root
+ */
+export function filesWithEngine(root) {
+  const asks = /\b(testEngine|engineUnavailable|privateEngine|privateEngineUnavailable)\b/;
+  return testFiles(root).filter((path) => asks.test(readFileSync(join(root, path), 'utf8')));
+}
+
 /** @param {string} root */
 function testFiles(root) {
   const places = ['test', ...readdirSync(join(root, 'packages')).map((name) => `packages/${name}/test`)];

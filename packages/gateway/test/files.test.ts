@@ -6,6 +6,7 @@ import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { attachmentKey, fileBlobKey } from '@manyhands/contract';
 import { createFileStore } from '@manyhands/store';
 import { until } from '@manyhands/test-kit';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type GatewayFixture, startGateway, WORKSPACE } from './fixture.ts';
 
@@ -141,6 +142,48 @@ describe('an upload', () => {
     }
     expect(await post(A_FILE + END, 'text/plain')).toMatchObject({ status: 400 });
     expect([await blobKeys(), await stored()]).toEqual(before);
+  });
+
+  test('that was damaged on its way is refused or stored as it arrived, and a refused one leaves nothing', async () => {
+    const whole = Buffer.from(part(disposition('name="expires_in_seconds"'), '3600') + A_FILE + END);
+    const place = fc.nat({ max: whole.length - 1 });
+    const damage = fc.oneof(
+      fc.record({ cut: place }),
+      fc.record({ at: place, byte: fc.nat({ max: 255 }) }),
+      fc.record({ from: place, length: fc.integer({ min: 1, max: 60 }) }),
+      fc.record({ at: place, insert: fc.uint8Array({ minLength: 1, maxLength: 40 }) }),
+      fc.record({ from: place, length: fc.integer({ min: 1, max: 60 }), again: fc.constant(true) }),
+    );
+    const apply = (body: Buffer, how: Record<string, unknown>): Buffer => {
+      const { cut, at, byte, insert, from, length, again } = how as Record<string, number> & { insert?: Uint8Array };
+      if (cut !== undefined) return body.subarray(0, cut);
+      if (insert !== undefined) return Buffer.concat([body.subarray(0, at), insert, body.subarray(at)]);
+      if (byte !== undefined) return Buffer.from(body.map((value, i) => (i === at ? byte : value)));
+      const end = from! + length!;
+      if (again) return Buffer.concat([body.subarray(0, end), body.subarray(from)]);
+      return Buffer.concat([body.subarray(0, from), body.subarray(end)]);
+    };
+    let state = [await blobKeys(), await stored()];
+    await fc.assert(
+      fc.asyncProperty(fc.array(damage, { minLength: 1, maxLength: 3 }), async (damages) => {
+        const body = damages.reduce(apply, whole);
+        const headers = { 'content-type': `multipart/form-data; boundary=${BOUNDARY}` };
+        const response = await gateway.fetch('/v1/files', { method: 'POST', body, headers });
+        const told = (await response.json()) as { id: string; size_bytes: number } & { error: { type: string } };
+        const now = [await blobKeys(), await stored()];
+        if (response.status === 200) {
+          const bytes = await gateway.blobs.get(fileBlobKey(WORKSPACE, null, told.id));
+          expect(bytes).toHaveLength(told.size_bytes);
+          expect(body.includes(bytes!)).toBe(true);
+          state = now;
+          return;
+        }
+        expect(response.status).toBe(400);
+        expect(told.error.type).toBe('invalid_request_error');
+        expect(now).toEqual(state);
+      }),
+      { numRuns: 150 },
+    );
   });
 
   test('whose client goes away in the middle leaves nothing', async () => {
