@@ -187,14 +187,14 @@ describe('a custom tool', () => {
   verifies('custom.refusals', async () => {
     const { id, call } = await parked();
     const before = await history(stack(), id);
-    const file = { type: 'image' as const, source: { type: 'file' as const, file_id: 'file_1' } };
+    const bitmap = { type: 'image' as const, source: { type: 'base64' as const, media_type: 'image/bmp', data: 'AAAA' } };
     const cases: [BetaManagedAgentsEventParams, RegExp][] = [
       [result('sevt_nothing', ''), /events\.0\.custom_tool_use_id: .*no agent\.custom_tool_use event/],
       [
         { type: 'user.tool_confirmation', tool_use_id: call, result: 'allow' },
         /events\.0\.tool_use_id: .*answered by user\.custom_tool_result/,
       ],
-      [{ type: 'user.custom_tool_result', custom_tool_use_id: call, content: [file] }, /events\.0\.content\.0\.source.*not supported yet/],
+      [{ type: 'user.custom_tool_result', custom_tool_use_id: call, content: [bitmap] }, /events\.0\.content\.0\.source\.media_type/],
     ];
     for (const [event, says] of cases) await expectRejection(send(id, event), { status: 400, says });
     expect(await history(stack(), id)).toEqual(before);
