@@ -19,6 +19,8 @@ export function allowedByDomains({ allowed_domains, blocked_domains }: DomainRul
 }
 
 function covers(entry: string, url: URL): boolean {
+  // Some names look well and are none, such as "xn--a.example": no URL has them.
+  if (!URL.canParse(`https://${entry}`)) return false;
   const wanted = new URL(`https://${entry}`);
   const host = url.hostname.replace(/\.$/, '');
   if (host !== wanted.hostname && !host.endsWith(`.${wanted.hostname}`)) return false;

@@ -192,6 +192,13 @@ describe('the domain lists of an agent', () => {
     }
   });
 
+  test('may have names that no URL can have', async () => {
+    serve('/here', { 'content-type': 'text/plain' }, 'here');
+    expect(await rules('/here', { allowed_domains: ['xn--a.example', 'a.0x10', 'site.test'] })).toMatchObject({ ok: true });
+    expect(await rules('/here', { allowed_domains: ['xn--a.example'] })).toMatchObject({ ok: false, code: 'url_not_allowed' });
+    expect(await rules('/here', { blocked_domains: ['xn--a.example'] })).toMatchObject({ ok: true });
+  });
+
   test('hold for every redirect, before it is followed', async () => {
     let reached = 0;
     const hop = (to: string) => (_req: IncomingMessage, res: ServerResponse) => void res.writeHead(302, { location: to }).end();
