@@ -502,5 +502,28 @@ export const REQUIREMENTS = {
     source: 'CONTRACT RS-2, RS-5, 8 D',
     promise: 'a path that is unclean, taken or nowhere a file can be, and a file that is not there, are refused by name',
   },
+  'web.search': {
+    source: 'BEHAVIOUR 9, CONTRACT 2.12',
+    promise: 'a search answers with blocks of search results, which the model reads as text; what is no page of the web is left out',
+  },
+  'web.cost': { source: 'BEHAVIOUR 25', promise: 'searches are counted in the usage of their session and cost a cent each' },
+  'web.search.rules': {
+    source: 'CONTRACT 4.2, BEHAVIOUR 9',
+    promise: 'results outside of the domains of an agent are missing, and domains and place are told to the model',
+  },
+  'web.search.failures': {
+    source: 'BEHAVIOUR 9, I7',
+    promise: 'a search that fails is an error that says why, without a word of the service, costs nothing, and the model goes on',
+  },
+  'web.search.interrupt': { source: 'BEHAVIOUR 8', promise: 'a search under way ends with an interrupt and is not counted' },
+  'web.search.takeover': { source: 'I1, I10', promise: 'a search whose worker died is done again by the next, and counted once' },
+  'web.fetch.domains': {
+    source: 'CONTRACT 4.2, BEHAVIOUR 9',
+    promise: 'a URL outside of the domains of an agent is refused with an error that names url_not_allowed, and not counted',
+  },
+  'web.fetch.sources': {
+    source: 'CONTRACT 4.2',
+    promise: 'with url_sources only URLs are fetched that the sources they allow have shown, also after an update and by another worker',
+  },
 } as const satisfies Record<string, Requirement>;
 export type RequirementId = keyof typeof REQUIREMENTS;

@@ -63,6 +63,7 @@ test('values that do not exist, or are of the wrong kind, are refused by their p
   expect(() => render({ harness: { replicas: 0 } })).toThrow(/harness[\s\S]*replicas|replicas[\s\S]*harness/);
   expect(() => render({ sandboxes: { nodeSelector: 'gpu' } })).toThrow(/nodeSelector/);
   expect(() => render({ networkPolicy: { modelPorts: [70_000] } })).toThrow(/modelPorts/);
+  expect(() => render({ search: { provider: 'askjeeves' } })).toThrow(/provider/);
 });
 
 test('replicas, resources and limits are those of the values', () => {
@@ -111,13 +112,29 @@ test('autoscaling without the address that its trigger asks is refused', () => {
 });
 
 test('every variable that the chart sets is one that the process reads', () => {
-  const unknown = pods(render({ sandboxes: { max: 3 } }).manifests).flatMap(({ spec }) =>
+  const unknown = pods(render({ sandboxes: { max: 3 }, search: { provider: 'brave' } }).manifests).flatMap(({ spec }) =>
     spec.containers.flatMap(({ name, env = [] }) => {
       const known = readVariables(name);
       return env.filter((variable) => !known.has(variable.name)).map((variable) => `${name}: ${variable.name}`);
     }),
   );
   expect(unknown).toEqual([]);
+});
+
+test('what is said of the search provider reaches egress alone, its key from the secret', () => {
+  const holders = (values: Values) =>
+    pods(render(values).manifests).flatMap(({ spec }) =>
+      spec.containers.filter((container) => JSON.stringify(container.env).includes('SEARCH')),
+    );
+  expect(holders({})).toEqual([]);
+  const [egress, ...others] = holders({ search: { provider: 'searxng', baseUrl: 'http://searxng.search:8080' } });
+  expect([egress!.name, others]).toEqual(['egress', []]);
+  expect(setting(egress!, 'MANYHANDS_SEARCH_PROVIDER')).toBe('searxng');
+  expect(setting(egress!, 'MANYHANDS_SEARCH_BASE_URL')).toBe('http://searxng.search:8080');
+  expect(egress!.env).toContainEqual({
+    name: 'MANYHANDS_SEARCH_API_KEY',
+    valueFrom: { secretKeyRef: { name: 'manyhands', key: 'search-api-key', optional: true } },
+  });
 });
 
 test('every probe and service asks a port that the container has, where the process listens', () => {

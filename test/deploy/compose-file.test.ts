@@ -78,6 +78,7 @@ test('the secrets of one process are not given to another', () => {
     NATS_PASSWORD: 'nsecret',
     MANYHANDS_API_KEY: 'ksecret',
     MANYHANDS_MODEL_API_KEY: 'msecret',
+    MANYHANDS_SEARCH_API_KEY: 'ssecret',
   };
   const { services } = readComposeFile(FILE, env);
   const holders = (secret: string) =>
@@ -88,6 +89,7 @@ test('the secrets of one process are not given to another', () => {
   expect(holders('nsecret')).toEqual(['egress', 'harness', 'nats', 'sandbox-pool']);
   expect(holders('ksecret')).toEqual(['gateway']);
   expect(holders('msecret')).toEqual(['harness']);
+  expect(holders('ssecret')).toEqual(['egress']);
 });
 
 test('the file of a further sandbox host has the pool and egress of the main file, and nothing else', () => {

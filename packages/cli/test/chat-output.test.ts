@@ -38,6 +38,19 @@ test('a failed tool call shows the beginning of its error', () => {
   expect(describeResult(result('no such\nfile', true))).toBe('error, 12 B: no such file');
 });
 
+test('of a search the number of results is told', () => {
+  const found = {
+    type: 'search_result',
+    source: 'https://a.example/',
+    title: 'A',
+    content: [{ type: 'text', text: 'x' }],
+    citations: { enabled: false },
+  } as const;
+  const told = (count: number) =>
+    describeResult({ content: Array.from({ length: count }, () => ({ ...found, content: [...found.content] })) });
+  expect([told(1), told(2)]).toEqual(['1 result', '2 results']);
+});
+
 test('sizes are told in bytes of their encoding', () => {
   expect([0, 999, 1000, 1_500_000].map(sizeText)).toEqual(['0 B', '999 B', '1.0 kB', '1.5 MB']);
   expect(describeResult(result('é'))).toBe('2 B');

@@ -18,6 +18,10 @@ const EVERYTHING = {
   MANYHANDS_API_KEY: 'secret-api',
   MANYHANDS_POOL_WARM: '4',
   MANYHANDS_EGRESS_EXTRA_DENY: '10.0.0.0/8',
+  MANYHANDS_SEARCH_PROVIDER: 'brave',
+  MANYHANDS_SEARCH_API_KEY: 'secret-search',
+  MANYHANDS_SEARCH_API_KEY_FILE: '/secret-search-file',
+  MANYHANDS_SEARCH_BASE_URL: 'https://search.example',
   REDIS_URL: 'redis://:secret-redis@127.0.0.1',
   NATS_URL: 'nats://secret-nats@127.0.0.1',
   EMPTY: '',
@@ -27,6 +31,11 @@ const holders = (secret: string) =>
 
 test('the model key reaches the harness and nobody else', () => {
   for (const secret of ['secret-anthropic', 'secret-model', '/secret-model-file']) expect(holders(secret)).toEqual(['harness']);
+});
+
+test('what is said of the search provider reaches egress and nobody else', () => {
+  for (const value of ['brave', 'secret-search', '/secret-search-file', 'https://search.example'])
+    expect(holders(value)).toEqual(['egress']);
 });
 
 test('keys that model routes name reach the harness and nobody else, from the text and from a file', async () => {

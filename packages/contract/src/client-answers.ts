@@ -4,18 +4,10 @@
  * An answer names its call by the id of the use event. Which answers are taken is decided where the log is written: the first one wins.
  */
 import { z } from 'zod';
-import { DocumentBlock, ImageBlock, TextBlock } from './content.ts';
+import { DocumentBlock, ImageBlock, SearchResultBlock, TextBlock } from './content.ts';
 
 const SYSTEM_BLOCKS_MAX = 1000;
 const DENY_MESSAGE_MAX_CHARS = 10_000;
-
-const SearchResultBlock = z.strictObject({
-  type: z.literal('search_result'),
-  source: z.string().min(1),
-  title: z.string().min(1),
-  content: z.array(TextBlock).min(1),
-  citations: z.strictObject({ enabled: z.boolean() }),
-});
 
 /** As JSON carries it: what is left out is not there at all. */
 type AsSent<T> = T extends readonly (infer Item)[]
@@ -24,7 +16,7 @@ type AsSent<T> = T extends readonly (infer Item)[]
     ? { [K in keyof T]: AsSent<Exclude<T[K], undefined>> }
     : T;
 
-/** What a client's tool answers with: more than tools of the server can. */
+/** What a client's tool answers with: more than built-in tools can. */
 export const ClientToolContent = z.array(
   z.discriminatedUnion('type', [TextBlock, ImageBlock, DocumentBlock, SearchResultBlock], {
     error: 'must be a block of type text, image, document or search_result',

@@ -43,11 +43,6 @@ export function notSupportedYetList(what: string) {
     .optional();
 }
 
-/** A value whose rules hold already and that is refused all the same: what it asks for comes later (I13). */
-export function later<T extends z.ZodType>(schema: T, what: string): T {
-  return schema.refine(() => false, `${what} not supported yet`);
-}
-
 export interface Page<T> {
   data: T[];
   next_page: string | null;

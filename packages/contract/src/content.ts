@@ -94,11 +94,28 @@ export const ToolDocumentBlock = z.strictObject({
 });
 export type ToolDocumentBlock = z.infer<typeof ToolDocumentBlock>;
 
-/** What a tool answers with. */
+/** What a tool in a sandbox answers with. */
 export const ToolContent = z.array(z.discriminatedUnion('type', [TextBlock, ToolImageBlock, ToolDocumentBlock]));
 export type ToolContent = z.infer<typeof ToolContent>;
 
+/** A page that a search found, or a passage of a source. */
+export const SearchResultBlock = z.strictObject({
+  type: z.literal('search_result'),
+  source: z.string().min(1),
+  title: z.string().min(1),
+  content: z.array(TextBlock).min(1),
+  citations: z.strictObject({ enabled: z.boolean() }),
+});
+export type SearchResultBlock = z.infer<typeof SearchResultBlock>;
+
+/** What the built-in tools answer with, those of the server included. */
+export type BuiltinToolContent = (ToolContent[number] | SearchResultBlock)[];
+export interface BuiltinToolOutcome {
+  is_error: boolean;
+  content: BuiltinToolContent;
+}
+
 /** The text of a tool's answer; blocks of other kinds are named in brackets. */
-export function toolText(content: ToolContent): string {
+export function toolText(content: BuiltinToolContent): string {
   return content.map((block) => (block.type === 'text' ? block.text : `[${block.type}]`)).join('');
 }

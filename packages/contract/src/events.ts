@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import type { SessionAgent } from './agents.ts';
 import { type ClientToolContent, CustomToolResultIn, checkSystemMessages, SystemMessageIn, ToolConfirmationIn } from './client-answers.ts';
-import { type TextBlock, type ToolContent, UserContent } from './content.ts';
+import { type BuiltinToolContent, type TextBlock, UserContent } from './content.ts';
 import type { Budget, Money } from './money.ts';
 
 export const EVENTS_MAX_PER_REQUEST = 1000;
@@ -175,7 +175,7 @@ export type EventBody =
       evaluation?: ToolEvaluation;
     }
   | { type: 'agent.custom_tool_use'; name: string; input: Record<string, unknown> }
-  | { type: 'agent.tool_result'; tool_use_id: string; content: ToolContent; is_error: boolean }
+  | { type: 'agent.tool_result'; tool_use_id: string; content: BuiltinToolContent; is_error: boolean }
   | { type: 'session.status_running' }
   | { type: 'session.status_idle'; stop_reason: StopReason; stop_details: StopDetails }
   | { type: 'session.status_rescheduled' }

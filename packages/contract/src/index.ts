@@ -40,12 +40,15 @@ export {
   timestamp,
 } from './common.ts';
 export {
+  type BuiltinToolContent,
+  type BuiltinToolOutcome,
   DOCUMENT_MAX_BASE64_CHARS,
   type DocumentBlock,
   IMAGE_MAX_BASE64_CHARS,
   IMAGE_MEDIA_TYPES,
   type ImageBlock,
   type ImageMediaType,
+  type SearchResultBlock,
   TextBlock,
   ToolContent,
   ToolDocumentBlock,
@@ -57,12 +60,22 @@ export type { CustomTool } from './custom-tools.ts';
 export {
   EGRESS_FETCH_SUBJECT,
   EGRESS_QUEUE_GROUP,
+  EGRESS_SEARCH_SUBJECT,
   EgressOpenRequest,
   EgressPolicy,
   EgressReply,
+  egressBodySubject,
   egressSubject,
+  FETCH_MAX_BYTES,
+  FETCH_PART_BYTES,
+  FetchPartReply,
+  FetchPartRequest,
   FetchReply,
   FetchRequest,
+  SEARCH_RESULTS_MAX,
+  SearchReply,
+  SearchRequest,
+  SearchResult,
 } from './egress.ts';
 export {
   type CloudConfig,
@@ -117,6 +130,7 @@ export { eventIdPosition, formatEventId, ID_PREFIX, type IdKind, isId, primaryTh
 export { HintJob, ReleaseJob, TurnJob } from './jobs.ts';
 export type { ModelInfo } from './models.ts';
 export { Budget, type Money, moneyOf, nanoUsdOf } from './money.ts';
+export { DOCUMENT_MAX_BYTES, DOCUMENT_MAX_PAGES, type PdfProblem, pdfProblem } from './pdf.ts';
 
 export {
   AckRequest,
@@ -175,6 +189,7 @@ export {
   isSandboxTool,
   SANDBOX_TOOLS,
   type SandboxTool,
+  SEARCH_QUERY_MAX_CHARS,
   TOOL_INPUT,
   type ToolInput,
   WEB_TOOLS,
@@ -194,5 +209,14 @@ export {
   type Tool,
   type ToolConfig,
   ToolsIn,
+  toolConfig,
 } from './toolset.ts';
-export { FetchDomains, SearchDomains, type UrlSources, UrlSourcesIn, type UserLocation, UserLocationIn } from './web-tool-options.ts';
+export {
+  FetchDomains,
+  SearchDomains,
+  type UrlSourceFilter,
+  type UrlSources,
+  UrlSourcesIn,
+  type UserLocation,
+  UserLocationIn,
+} from './web-tool-options.ts';

@@ -14,6 +14,9 @@ export function isSandboxTool(name: string): name is SandboxTool {
   return (SANDBOX_TOOLS as readonly string[]).includes(name);
 }
 
+/** What search providers take at most. */
+export const SEARCH_QUERY_MAX_CHARS = 400;
+
 /** What the model sends to each tool (CONTRACT 4.2). `timeout_ms` is in milliseconds. */
 export const TOOL_INPUT = {
   bash: z
@@ -40,6 +43,6 @@ export const TOOL_INPUT = {
   glob: z.strictObject({ pattern: z.string().min(1), path: z.string().optional() }),
   grep: z.strictObject({ pattern: z.string().min(1), path: z.string().optional() }),
   web_fetch: z.strictObject({ url: z.url({ protocol: /^https?$/ }) }),
-  web_search: z.strictObject({ query: z.string().min(1) }),
+  web_search: z.strictObject({ query: z.string().trim().min(1).max(SEARCH_QUERY_MAX_CHARS) }),
 } as const;
 export type ToolInput<T extends BuiltinTool> = z.infer<(typeof TOOL_INPUT)[T]>;

@@ -3,7 +3,6 @@
  * A tool's own configuration wins over `default_config`, which wins over what the platform sets.
  */
 import { z } from 'zod';
-import { later } from './common.ts';
 import { type CustomTool, customToolSchema } from './custom-tools.ts';
 import { BUILTIN_TOOLS, type BuiltinTool } from './tools.ts';
 import {
@@ -31,7 +30,6 @@ const switches = { enabled: z.boolean().nullish(), permission_policy: PolicyIn.n
 function config<N extends BuiltinTool>(name: N) {
   return z.strictObject({ name: z.literal(name), type: z.literal(name, { error: 'must equal name' }).optional(), ...switches });
 }
-const THIS_OPTION = 'this option is';
 const ToolConfigIn = z.discriminatedUnion(
   'name',
   [
@@ -43,17 +41,17 @@ const ToolConfigIn = z.discriminatedUnion(
     config('grep'),
     config('web_fetch')
       .extend({
-        allowed_domains: later(FetchDomains, THIS_OPTION).optional(),
-        blocked_domains: later(FetchDomains, THIS_OPTION).optional(),
-        max_content_tokens: later(z.int().min(1), THIS_OPTION).nullish(),
-        url_sources: later(UrlSourcesIn, THIS_OPTION).nullish(),
+        allowed_domains: FetchDomains.optional(),
+        blocked_domains: FetchDomains.optional(),
+        max_content_tokens: z.int().min(1).nullish(),
+        url_sources: UrlSourcesIn.nullish(),
       })
       .superRefine(refuseBothLists),
     config('web_search')
       .extend({
-        allowed_domains: later(SearchDomains, THIS_OPTION).optional(),
-        blocked_domains: later(SearchDomains, THIS_OPTION).optional(),
-        user_location: later(UserLocationIn, THIS_OPTION).nullish(),
+        allowed_domains: SearchDomains.optional(),
+        blocked_domains: SearchDomains.optional(),
+        user_location: UserLocationIn.nullish(),
       })
       .superRefine(refuseBothLists),
   ],
@@ -183,6 +181,12 @@ export function permissionPolicy(tools: readonly Tool[], name: BuiltinTool): Per
     policy = tool.configs.find((one) => one.name === name)?.permission_policy ?? tool.default_config.permission_policy;
   }
   return policy;
+}
+
+/** What is set for a built-in tool; null where nothing is. As with policies, the last toolset counts. */
+export function toolConfig<N extends BuiltinTool>(tools: readonly Tool[], name: N): Extract<ToolConfig, { name: N }> | null {
+  const toolset = tools.findLast((tool) => tool.type !== 'custom');
+  return (toolset?.configs.find((one) => one.name === name) ?? null) as Extract<ToolConfig, { name: N }> | null;
 }
 
 /** The tools that the session's client runs, in the order of the list. */

@@ -1,7 +1,7 @@
 /** Options of `web_fetch` and `web_search`: domain lists, sources of URLs, the user's place (CONTRACT 4.2; BEHAVIOUR 9). */
 import { z } from 'zod';
 
-const DOMAINS_MAX = 64;
+export const DOMAINS_MAX = 64;
 const DOMAIN_MAX_CHARS = 255;
 const LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
 const HOST = new RegExp(`^(${LABEL}\\.)+${LABEL}$`, 'i');

@@ -1,4 +1,5 @@
-/** The egress process: one per sandbox host, any number besides for `web_fetch`. */
+/** The egress process: one per sandbox host, any number besides for `web_fetch` and `web_search`. */
+import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import {
   commonEnv,
@@ -14,9 +15,12 @@ import {
 import { z } from 'zod';
 import { createConnector } from './connector.ts';
 import { createEgressSockets } from './egress-sockets.ts';
+import { createHeldBodies } from './held-bodies.ts';
 import { createEgressMetrics } from './metrics.ts';
 import { createPageFetch } from './page-fetch.ts';
 import { createReachPolicy } from './reach-policy.ts';
+import { searchEnv, searchProvider } from './search/provider-settings.ts';
+import { createWebSearch } from './search/web-search.ts';
 import { serveEgress } from './serve-egress.ts';
 
 const SWEEP_INTERVAL_MS = 5_000;
@@ -35,6 +39,7 @@ runMain(async () => {
         .default('local'),
       /** More ranges that nothing may reach: CIDR, separated by commas. */
       MANYHANDS_EGRESS_EXTRA_DENY: z.string().default(''),
+      ...searchEnv,
     }),
     process.env,
   );
@@ -43,6 +48,7 @@ runMain(async () => {
     .map((range) => range.trim())
     .filter((range) => range !== '');
   const connector = createConnector({ policy: createReachPolicy({ extraDeny }) });
+  const provider = searchProvider(env);
   const lifecycle = createLifecycle(log, process.env);
   const registry = createMetrics('egress');
   const metrics = createEgressMetrics(registry);
@@ -62,10 +68,13 @@ runMain(async () => {
   const messaging = await connectMessaging(env.NATS_URL, log, 'egress');
   lifecycle.onShutdown('nats', () => messaging.close());
   operations.check('nats', () => messaging.ping());
-  const pages = createPageFetch({ connector, log, clock: systemClock, metrics, maxReplyBytes: messaging.maxPayloadBytes });
-  const serving = serveEgress({ messaging, hostId: env.MANYHANDS_HOST_ID, sockets, pages, log });
+  const bodies = createHeldBodies({ messaging, mintName: () => randomBytes(16).toString('base64url') });
+  lifecycle.onShutdown('bodies', () => bodies.close());
+  const pages = createPageFetch({ connector, log, clock: systemClock, metrics, bodies, maxReplyBytes: messaging.maxPayloadBytes });
+  const search = provider && createWebSearch({ provider, log, clock: systemClock, metrics });
+  const serving = serveEgress({ messaging, hostId: env.MANYHANDS_HOST_ID, sockets, pages, search, log });
   lifecycle.onShutdown('serving', () => serving.stop());
   // Who hears that this process is ready may ask at once: the server knows its subscriptions by then.
   await messaging.ping();
-  lifecycle.ready({ hostId: env.MANYHANDS_HOST_ID, sandboxes: opened, ops_port: operations.port });
+  lifecycle.ready({ hostId: env.MANYHANDS_HOST_ID, sandboxes: opened, search: provider?.name ?? null, ops_port: operations.port });
 });

@@ -1,11 +1,13 @@
-/** What egress tells Prometheus: what was let through and what was not, connections and bytes, page fetches. */
+/** What egress tells Prometheus: what was let through and what was not, connections and bytes, page fetches, searches. */
 import type { Socket } from 'node:net';
 import type { Histogram, Metrics } from '@manyhands/base';
 
 const FETCH_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20];
 const KINDS = ['connect', 'request'] as const;
 const DECISIONS = ['allowed', 'blocked', 'unreachable', 'invalid'] as const;
-const FETCH_OUTCOMES = ['ok', 'url_not_allowed', 'unreachable', 'too_many_redirects', 'unsupported_content'] as const;
+const FETCH_OUTCOMES = ['ok', 'url_not_allowed', 'unreachable', 'too_many_redirects', 'unsupported_content', 'too_large'] as const;
+const SEARCH_SECONDS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15];
+const SEARCH_OUTCOMES = ['ok', 'invalid_query', 'rate_limited', 'refused', 'unreachable'] as const;
 
 export type ProxyKind = (typeof KINDS)[number];
 export type Decision = (typeof DECISIONS)[number];
@@ -16,6 +18,7 @@ export interface EgressMetrics {
   watchUpstream(socket: Socket): void;
   dropped(): void;
   fetch: Histogram<{ outcome: typeof FETCH_OUTCOMES }>;
+  search: Histogram<{ outcome: typeof SEARCH_OUTCOMES }>;
   /** Tells at scrape time how many sandboxes have a way out. */
   watchSandboxes(count: () => number): void;
 }
@@ -60,6 +63,9 @@ export function createEgressMetrics(metrics: Metrics): EgressMetrics {
     dropped: () => dropped.add(1),
     fetch: metrics.histogram('manyhands_egress_fetch_seconds', 'Page fetches of web_fetch, by how they ended', FETCH_SECONDS, {
       outcome: FETCH_OUTCOMES,
+    }),
+    search: metrics.histogram('manyhands_egress_search_seconds', 'Searches of web_search, by how they ended', SEARCH_SECONDS, {
+      outcome: SEARCH_OUTCOMES,
     }),
     watchSandboxes: (count) => metrics.onScrape('sandboxes', [sandboxes], () => () => sandboxes.set(count())),
   };

@@ -1,15 +1,17 @@
 /**
- * `web_fetch` in its simplest form: one GET on behalf of a session, as text (DESIGN 7; BEHAVIOUR 9).
+ * `web_fetch`: one GET on behalf of a session, as text, or as a document where it is a PDF (DESIGN 7; BEHAVIOUR 9).
  *
- * The addresses of every hop are checked and the connection is pinned to them, like those of the proxy; redirects are followed by hand
- * for that reason. Sends no cookie, no credential and no referrer. The environment's networking does not apply: it is about sandboxes.
+ * The agent's domain lists and the addresses of every hop are checked, and the connection is pinned to them, like those of the proxy; redirects
+ * are followed by hand for that reason. Sends no cookie, no credential and no referrer. The environment's networking does not apply: it is about sandboxes.
  */
 
 import type { Clock, Logger } from '@manyhands/base';
-import type { FetchReply, FetchRequest } from '@manyhands/contract';
+import { DOCUMENT_MAX_BYTES, DOCUMENT_MAX_PAGES, type FetchReply, type FetchRequest, pdfProblem } from '@manyhands/contract';
 import { Agent, type Dispatcher, request as send } from 'undici';
 import { decodeText, isHtmlType, isTextType, mediaType, readBody } from './body-text.ts';
 import { type Connector, ReachError } from './connector.ts';
+import { allowedByDomains } from './domain-rules.ts';
+import type { HeldBodies } from './held-bodies.ts';
 import type { EgressMetrics } from './metrics.ts';
 import { pageText } from './page-text.ts';
 import { type Target, urlTarget } from './target.ts';
@@ -20,10 +22,11 @@ const URL_MAX_CHARS = 8_000;
 /** Markup is longer than its text, so more is read than may be answered. */
 const HTML_MAX_BYTES = 4 * 1024 * 1024;
 const FETCHES_AT_ONCE = 64;
+const PDF_TYPE = 'application/pdf';
 const REDIRECT_STATUS = new Set([301, 302, 303, 307, 308]);
 const HEADERS = {
   'user-agent': 'Manyhands-web-fetch/1.0',
-  accept: 'text/html,application/xhtml+xml,application/json,text/plain;q=0.9,text/*;q=0.8,*/*;q=0.1',
+  accept: 'text/html,application/xhtml+xml,application/json,application/pdf,text/plain;q=0.9,text/*;q=0.8,*/*;q=0.1',
   'accept-encoding': 'gzip, deflate, br',
 };
 
@@ -39,13 +42,15 @@ export interface PageFetchDeps {
   log: Logger;
   clock: Clock;
   metrics: EgressMetrics;
+  /** Where documents wait to be read. */
+  bodies: HeldBodies;
   /** Size in bytes that the JSON of a reply must not exceed. */
   maxReplyBytes: number;
   timeoutMs?: number;
 }
 
 export function createPageFetch(deps: PageFetchDeps): PageFetch {
-  const { connector, log, clock, metrics, maxReplyBytes, timeoutMs = TOTAL_TIMEOUT_MS } = deps;
+  const { connector, log, clock, metrics, bodies, maxReplyBytes, timeoutMs = TOTAL_TIMEOUT_MS } = deps;
   let underWay = 0;
 
   async function run(request: FetchRequest, signal: AbortSignal): Promise<{ reply: FetchReply; host: string | null }> {
@@ -58,6 +63,8 @@ export function createPageFetch(deps: PageFetchDeps): PageFetch {
       const at = new URL(url);
       if (at.username !== '' || at.password !== '')
         return { reply: failed('url_not_allowed', 'a URL with credentials cannot be fetched'), host };
+      if (!allowedByDomains(request, at))
+        return { reply: failed('url_not_allowed', `${target.host} is outside of the domains that this agent may fetch from`), host };
       const answer = await hopTo(at, target, request.max_bytes, signal);
       if (typeof answer !== 'string') return { reply: answer, host };
       url = answer;
@@ -86,7 +93,7 @@ export function createPageFetch(deps: PageFetchDeps): PageFetch {
         return URL.canParse(location, url.href)
           ? new URL(location, url).href
           : failed('unreachable', `${target.host} redirects to something that is no URL`);
-      return await textOf(answer, url, maxBytes);
+      return await (mediaType(headerOf(answer, 'content-type')) === PDF_TYPE ? documentOf(answer, url) : textOf(answer, url, maxBytes));
     } catch (error) {
       if (signal.aborted) return failed('unreachable', `${target.host} did not answer within ${Math.round(timeoutMs / 1000)} s`);
       log.debug({ op: 'egress.fetch', host: target.host, err: error }, 'fetch failed');
@@ -100,11 +107,12 @@ export function createPageFetch(deps: PageFetchDeps): PageFetch {
     const contentType = headerOf(answer, 'content-type');
     const type = mediaType(contentType);
     if (type !== '' && !isTextType(type) && !isHtmlType(type))
-      return failed('unsupported_content', `the content is ${type}; only text can be fetched`);
+      return failed('unsupported_content', `the content is ${type}; only text and PDF can be fetched`);
     const html = isHtmlType(type);
     const read = await readBody(answer.body, headerOf(answer, 'content-encoding'), html ? HTML_MAX_BYTES : maxBytes);
     if (!read) return failed('unsupported_content', 'the content comes in an encoding that is not known');
-    if (type === '' && read.bytes.includes(0)) return failed('unsupported_content', 'the content is binary; only text can be fetched');
+    if (type === '' && read.bytes.includes(0))
+      return failed('unsupported_content', 'the content is binary; only text and PDF can be fetched');
     const raw = decodeText(read.bytes, contentType);
     const text = printable(html ? pageText(raw, url.href) : raw);
     const body = clip(text, Math.min(maxBytes, maxReplyBytes - 4 * URL_MAX_CHARS));
@@ -116,6 +124,22 @@ export function createPageFetch(deps: PageFetchDeps): PageFetch {
       body,
       truncated: read.truncated || body.length < text.length,
     };
+  }
+
+  async function documentOf(answer: Dispatcher.ResponseData, url: URL): Promise<FetchReply> {
+    const told = { ok: true as const, status: answer.statusCode, final_url: url.href, content_type: PDF_TYPE, body: '', truncated: false };
+    // What is not there has no pages to show.
+    if (answer.statusCode >= 400) return told;
+    const read = await readBody(answer.body, headerOf(answer, 'content-encoding'), DOCUMENT_MAX_BYTES);
+    if (!read) return failed('unsupported_content', 'the content comes in an encoding that is not known');
+    if (read.truncated) return failed('too_large', `the PDF is larger than ${DOCUMENT_MAX_BYTES} bytes`);
+    const problem = pdfProblem(read.bytes);
+    if (problem?.kind === 'pages')
+      return failed('too_large', `the PDF has ${problem.pages} pages, more than the ${DOCUMENT_MAX_PAGES} that can be shown`);
+    if (problem) return failed('unsupported_content', `the PDF is ${problem.kind}`);
+    const subject = bodies.hold(read.bytes);
+    if (subject === null) return failed('unreachable', 'too many documents are being fetched; try again in a moment');
+    return { ...told, document: { subject, bytes: read.bytes.length } };
   }
 
   return {

@@ -1,12 +1,24 @@
 /** Sockets by policy files, and the process as a whole with a real NATS server. */
+import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer as createTcpServer } from 'node:net';
 import path from 'node:path';
-import { connectMessaging, systemClock } from '@manyhands/base';
-import { EGRESS_FETCH_SUBJECT, type EgressPolicy, EgressReply, egressSubject, FetchReply, type Networking } from '@manyhands/contract';
+import { type AppError, connectMessaging, systemClock } from '@manyhands/base';
+import {
+  EGRESS_FETCH_SUBJECT,
+  EGRESS_SEARCH_SUBJECT,
+  type EgressPolicy,
+  EgressReply,
+  egressSubject,
+  FETCH_PART_BYTES,
+  FetchPartReply,
+  FetchReply,
+  type Networking,
+  SearchReply,
+} from '@manyhands/contract';
 import { silentLogger, spawnService, startTestNats, temporaryDirectory, until } from '@manyhands/test-kit';
 import { describe, expect, test } from 'vitest';
-import { createEgressSockets, type EgressSockets } from '../src/index.ts';
+import { createEgressSockets, createHeldBodies, type EgressSockets } from '../src/index.ts';
 import { get, raw, startUpstream, testConnector, testMetrics } from './surroundings.ts';
 
 const MAIN = new URL('../dist/main.js', import.meta.url).pathname;
@@ -225,11 +237,95 @@ describe('the process', () => {
     }
   });
 
+  test('web_search is served where a provider is configured, and nowhere else; its key is in no line of the log', async () => {
+    await using nats = await startTestNats();
+    await using data = await temporaryDirectory('egress');
+    const key = 'key-of-the-operator';
+    let seen: unknown = null;
+    await using service = await startUpstream((req, res) => {
+      seen = req.headers.authorization;
+      res.end(JSON.stringify({ results: [{ url: 'https://a.example/', title: 'A', content: 'said' }] }));
+    });
+    const env = { NATS_URL: nats.url, MANYHANDS_DATA: data.path };
+    const messaging = await connectMessaging(nats.url, silentLogger, 'test');
+    const search = (body: unknown) => messaging.request(EGRESS_SEARCH_SUBJECT, body, SearchReply, 20_000);
+    const request = { session_id: 'sesn_one', query: 'what nobody should read', max_results: 5 };
+    try {
+      await using without = await spawnService({ name: 'egress', entry: MAIN, env });
+      expect(without.ready).toMatchObject({ search: null });
+      await expect(search(request)).rejects.toMatchObject({ code: 'unavailable' });
+      const keyFile = path.join(data.path, 'search-key');
+      await writeFile(keyFile, `${key}\n`);
+      const settings = {
+        MANYHANDS_SEARCH_PROVIDER: 'tavily',
+        MANYHANDS_SEARCH_API_KEY_FILE: keyFile,
+        MANYHANDS_SEARCH_BASE_URL: `http://127.0.0.1:${service.port}`,
+      };
+      await using egress = await spawnService({ name: 'egress', entry: MAIN, env: { ...env, MANYHANDS_HOST_ID: 'other', ...settings } });
+      expect(egress.ready).toMatchObject({ search: 'tavily' });
+      expect(await search(request)).toEqual({
+        ok: true,
+        results: [{ url: 'https://a.example/', title: 'A', snippet: 'said', page_age: null }],
+      });
+      expect(seen).toBe(`Bearer ${key}`);
+      for (const wrong of [{}, { ...request, query: '' }, { ...request, query: 'x'.repeat(401) }, { ...request, max_results: 1000 }])
+        expect(await search(wrong)).toMatchObject({ ok: false, code: 'invalid_query' });
+      await until(() => egress.output().includes('web searched'), { what: 'the line about the search' });
+      expect(egress.output()).not.toMatch(/key-of-the-operator|nobody should read/);
+    } finally {
+      await messaging.close();
+    }
+  });
+
+  test('a document is read in parts by whoever was told its name, once, and goes by itself when nobody reads it', async () => {
+    await using nats = await startTestNats();
+    const messaging = await connectMessaging(nats.url, silentLogger, 'test');
+    let names = 0;
+    const mintName = () => `document-number-${names++}`;
+    const part = (subject: string, offset: number) => messaging.request(subject, { offset }, FetchPartReply, 2_000);
+    try {
+      const bodies = createHeldBodies({ messaging, mintName });
+      const bytes = randomBytes(2 * FETCH_PART_BYTES + 5);
+      const subject = bodies.hold(bytes)!;
+      const parts: Buffer[] = [];
+      for (let offset = 0; offset < bytes.length; offset += FETCH_PART_BYTES)
+        parts.push(Buffer.from((await part(subject, offset)).data, 'base64'));
+      expect(parts.map(({ length }) => length)).toEqual([FETCH_PART_BYTES, FETCH_PART_BYTES, 5]);
+      expect(Buffer.concat(parts)).toEqual(bytes);
+      await expect(part(subject, 0)).rejects.toMatchObject({ code: 'unavailable' });
+
+      const subjects = Array.from({ length: 17 }, () => bodies.hold(Buffer.from('x')));
+      expect(subjects.filter((one) => one !== null)).toHaveLength(16);
+      await bodies.close();
+      await expect(part(subjects[0]!, 0)).rejects.toMatchObject({ code: 'unavailable' });
+      expect(bodies.hold(Buffer.from('x'))).not.toBeNull();
+      await bodies.close();
+
+      const brief = createHeldBodies({ messaging, mintName, heldMs: 20 });
+      const gone = brief.hold(bytes)!;
+      await until(
+        () =>
+          part(gone, 0).then(
+            () => false,
+            (error: AppError) => error.code === 'unavailable',
+          ),
+        { what: 'the document to go' },
+      );
+    } finally {
+      await messaging.close();
+    }
+  });
+
   test('an environment that cannot be used ends it at once, naming the variable', async () => {
     await using data = await temporaryDirectory('egress');
     await chmod(data.path, 0o700);
     const env = { MANYHANDS_DATA: data.path, MANYHANDS_EGRESS_EXTRA_DENY: '10.0.0.0' };
     await expect(spawnService({ name: 'egress', entry: MAIN, env })).rejects.toThrow(/MANYHANDS_EGRESS_EXTRA_DENY/);
     await expect(spawnService({ name: 'egress', entry: MAIN, env: { MANYHANDS_HOST_ID: 'a.b' } })).rejects.toThrow(/MANYHANDS_HOST_ID/);
+    for (const [variable, value] of [
+      ['MANYHANDS_SEARCH_PROVIDER', 'askjeeves'],
+      ['MANYHANDS_SEARCH_API_KEY', 'k'],
+    ] as const)
+      await expect(spawnService({ name: 'egress', entry: MAIN, env: { [variable]: value } })).rejects.toThrow(variable);
   });
 });

@@ -2,10 +2,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { systemClock } from '@manyhands/base';
-import type { FetchReply } from '@manyhands/contract';
+import { DOCUMENT_MAX_BYTES, type FetchReply, type FetchRequest } from '@manyhands/contract';
 import { silentLogger } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Connector, createConnector, createPageFetch, createReachPolicy } from '../src/index.ts';
+import { type Connector, createConnector, createPageFetch, createReachPolicy, type HeldBodies } from '../src/index.ts';
 import { pageText } from '../src/page-text.ts';
 import { startUpstream, testConnector, testMetrics, testResolve, type Upstream } from './surroundings.ts';
 
@@ -18,23 +18,41 @@ beforeAll(async () => {
 });
 afterAll(() => upstream[Symbol.asyncDispose]());
 
+interface FetchOptions {
+  timeoutMs?: number;
+  maxReplyBytes?: number;
+  rules?: Partial<FetchRequest>;
+}
+/** Documents that were held, by subject; some find no room. */
+const held = new Map<string, Buffer>();
+const bodies: HeldBodies = {
+  hold(bytes) {
+    if (bytes.includes('no room')) return null;
+    const subject = `egress.body.document-${held.size}`;
+    held.set(subject, bytes);
+    return subject;
+  },
+  close: async () => {},
+};
+
 function fetchWith(
   connector: Connector,
   url: string,
   max_bytes = 100_000,
-  options: { timeoutMs?: number; maxReplyBytes?: number } = {},
+  { rules = {}, ...options }: FetchOptions = {},
 ): Promise<FetchReply> {
   const pages = createPageFetch({
     connector,
     log: silentLogger,
     clock: systemClock,
     metrics: testMetrics(),
+    bodies,
     maxReplyBytes: 1024 * 1024,
     ...options,
   });
-  return pages.fetch({ session_id: 'sesn_one', url, max_bytes });
+  return pages.fetch({ session_id: 'sesn_one', url, max_bytes, ...rules });
 }
-const page = (path: string, max_bytes?: number, options?: { timeoutMs?: number; maxReplyBytes?: number }) =>
+const page = (path: string, max_bytes?: number, options?: FetchOptions) =>
   fetchWith(testConnector([upstream.port]), `http://site.test:${upstream.port}${path}`, max_bytes, options);
 const serve = (path: string, headers: Record<string, string>, body: string | Buffer, status = 200) => {
   routes[path] = (_req, res) => res.writeHead(status, headers).end(body);
@@ -101,7 +119,6 @@ describe('what is fetched', () => {
   test.each([
     ['image/png', 'png'],
     ['application/octet-stream', 'x'],
-    ['application/pdf', '%PDF'],
   ])('%s is not text', async (type, body) => {
     serve('/binary', { 'content-type': type }, body);
     expect(await page('/binary')).toMatchObject({ ok: false, code: 'unsupported_content', message: expect.stringContaining(type) });
@@ -112,6 +129,90 @@ describe('what is fetched', () => {
     serve('/bare-binary', {}, Buffer.from([1, 0, 2]));
     expect(await page('/bare')).toMatchObject({ ok: true, body: 'just text', content_type: 'text/plain' });
     expect(await page('/bare-binary')).toMatchObject({ ok: false, code: 'unsupported_content' });
+  });
+});
+
+describe('a PDF', () => {
+  const pdf = (more = '', pages = 1) => Buffer.from(`%PDF-1.4\n${more}${'<</Type/Page>>'.repeat(pages)}\n%%EOF\n`);
+  const TYPE = { 'content-type': 'application/pdf; x=y' };
+
+  test('is held whole, as its reply says, packed or not', async () => {
+    serve('/paper', TYPE, pdf());
+    serve('/packed', { ...TYPE, 'content-encoding': 'gzip' }, gzipSync(pdf('packed')));
+    for (const [path, bytes] of [
+      ['/paper', pdf()],
+      ['/packed', pdf('packed')],
+    ] as const) {
+      // Its size is none of text.
+      const reply = await page(path, 1);
+      expect(reply).toMatchObject({ ok: true, status: 200, content_type: 'application/pdf', body: '', truncated: false });
+      const document = (reply.ok && reply.document) || null;
+      expect(document?.bytes).toBe(bytes.length);
+      expect(held.get(document!.subject)).toEqual(bytes);
+    }
+  });
+
+  test.each<[string, Buffer, string, RegExp]>([
+    ['no PDF at all', Buffer.from('<html>'), 'unsupported_content', /damaged/],
+    ['cut off', pdf().subarray(0, 20), 'unsupported_content', /damaged/],
+    ['encrypted', pdf('/Encrypt 5 0 R'), 'unsupported_content', /encrypted/],
+    ['of more pages than can be shown', pdf('', 101), 'too_large', /101 pages/],
+    ['of more bytes than can be shown', Buffer.concat([pdf(), Buffer.alloc(DOCUMENT_MAX_BYTES)]), 'too_large', /larger than/],
+    ['for which there is no room', pdf('no room'), 'unreachable', /try again/],
+  ])('that is %s is refused', async (_what, bytes, code, message) => {
+    serve('/bad.pdf', TYPE, bytes);
+    expect(await page('/bad.pdf')).toEqual({ ok: false, code, message: expect.stringMatching(message) });
+  });
+
+  test('of an error is not shown', async () => {
+    serve('/gone.pdf', TYPE, pdf(), 404);
+    const reply = await page('/gone.pdf');
+    expect(reply).toMatchObject({ ok: true, status: 404, body: '' });
+    expect(reply).not.toHaveProperty('document');
+  });
+});
+
+describe('the domain lists of an agent', () => {
+  const rules = (path: string, lists: Partial<FetchRequest>) => page(path, undefined, { rules: lists });
+
+  test('let a host and its subdomains pass, or keep them out', async () => {
+    serve('/here', { 'content-type': 'text/plain' }, 'here');
+    const here = (host: string, lists: Partial<FetchRequest>) =>
+      fetchWith(testConnector([upstream.port]), `http://${host}:${upstream.port}/here`, 1000, { rules: lists });
+    for (const host of ['site.test', 'docs.site.test', 'SITE.test', 'site.test.']) {
+      expect(await here(host, { allowed_domains: ['other.test', 'Site.test'] }), host).toMatchObject({ ok: true, body: 'here' });
+      expect(await here(host, { blocked_domains: ['other.test', 'Site.test'] }), host).toMatchObject({
+        ok: false,
+        code: 'url_not_allowed',
+      });
+    }
+    for (const host of ['notsite.test', 'site.test.evil.test', '127.0.0.1']) {
+      expect(await here(host, { allowed_domains: ['site.test'] }), host).toMatchObject({ ok: false, code: 'url_not_allowed' });
+      expect(await here(host, { blocked_domains: ['site.test'] }), host).toMatchObject({ ok: true, body: 'here' });
+    }
+  });
+
+  test('may have names that no URL can have', async () => {
+    serve('/here', { 'content-type': 'text/plain' }, 'here');
+    expect(await rules('/here', { allowed_domains: ['xn--a.example', 'a.0x10', 'site.test'] })).toMatchObject({ ok: true });
+    expect(await rules('/here', { allowed_domains: ['xn--a.example'] })).toMatchObject({ ok: false, code: 'url_not_allowed' });
+    expect(await rules('/here', { blocked_domains: ['xn--a.example'] })).toMatchObject({ ok: true });
+  });
+
+  test('hold for every redirect, before it is followed', async () => {
+    let reached = 0;
+    const hop = (to: string) => (_req: IncomingMessage, res: ServerResponse) => void res.writeHead(302, { location: to }).end();
+    routes['/hop-1'] = hop(`http://docs.site.test:${upstream.port}/hop-2`);
+    routes['/hop-2'] = hop(`http://other.test:${upstream.port}/reached`);
+    routes['/reached'] = (_req, res) => {
+      reached++;
+      res.writeHead(200, { 'content-type': 'text/plain' }).end('reached');
+    };
+    const refused = { ok: false, code: 'url_not_allowed', message: expect.stringContaining('other.test') };
+    expect(await rules('/hop-1', { allowed_domains: ['site.test'] })).toMatchObject(refused);
+    expect(await rules('/hop-1', { blocked_domains: ['other.test'] })).toMatchObject(refused);
+    expect(reached).toBe(0);
+    expect(await rules('/hop-1', { allowed_domains: ['site.test', 'other.test'] })).toMatchObject({ ok: true, body: 'reached' });
   });
 });
 

@@ -2,18 +2,18 @@
  * Images and PDFs, known by their contents and never by their name. What is sent to a model stays in the conversation, and a model API refuses
  * the whole request for one block that it cannot take: so a file is sent only if its structure is whole and within the API's limits.
  */
-import { inflateSync } from 'node:zlib';
-import { DOCUMENT_MAX_BASE64_CHARS, IMAGE_MAX_BASE64_CHARS, type ImageMediaType, type MediaType } from '@manyhands/contract';
+import {
+  DOCUMENT_MAX_BYTES,
+  DOCUMENT_MAX_PAGES,
+  IMAGE_MAX_BASE64_CHARS,
+  type ImageMediaType,
+  type MediaType,
+  pdfProblem,
+} from '@manyhands/contract';
 
 export const IMAGE_MAX_BYTES = (IMAGE_MAX_BASE64_CHARS / 4) * 3;
-export const DOCUMENT_MAX_BYTES = (DOCUMENT_MAX_BASE64_CHARS / 4) * 3;
-/** Limits of the Messages API. */
+/** A limit of the Messages API. */
 export const IMAGE_MAX_PIXELS = 8_000;
-export const DOCUMENT_MAX_PAGES = 100;
-/** Looking into a PDF is bounded, whatever it holds. */
-const INFLATE_MAX_BYTES = 16 * 1024 * 1024;
-const PAGE_TREES_MAX = 2_000;
-const DICTIONARY_MAX_CHARS = 4_000;
 
 export function mediaMaxBytes(type: MediaType): number {
   return type === 'application/pdf' ? DOCUMENT_MAX_BYTES : IMAGE_MAX_BYTES;
@@ -21,7 +21,7 @@ export function mediaMaxBytes(type: MediaType): number {
 
 /** Why the file cannot be shown, or null if it can. */
 export function mediaProblem(type: MediaType, bytes: Buffer): string | null {
-  if (type === 'application/pdf') return pdfProblem(bytes);
+  if (type === 'application/pdf') return pdfReason(bytes);
   const size = imageSize(type, bytes);
   if (size === null || size.width === 0 || size.height === 0) return 'is damaged or not whole';
   if (Math.max(size.width, size.height) > IMAGE_MAX_PIXELS)
@@ -119,50 +119,16 @@ function webpSize(bytes: Buffer): Size | null {
   return { width: bytes.readUInt16LE(26) & 0x3fff, height: bytes.readUInt16LE(28) & 0x3fff };
 }
 
-function pdfProblem(bytes: Buffer): string | null {
-  const text = bytes.toString('latin1');
-  if (!text.includes('%%EOF', Math.max(0, text.length - 2_048))) return 'is damaged or not whole';
-  if (/\/Encrypt\s+(\d+\s+\d+\s+R|<<)/.test(text)) return 'is encrypted; take its protection off with bash';
-  const pages = Math.max(...[text, ...compressedObjects(text, bytes)].map(countPages));
-  if (pages > DOCUMENT_MAX_PAGES)
-    return `has ${pages} pages, above the limit of ${DOCUMENT_MAX_PAGES}; take a part of it out with bash, or its text with pdftotext`;
-  return null;
-}
-
-/** The object streams, in which newer PDFs keep their page tree. What cannot be unpacked is left out. */
-function compressedObjects(text: string, bytes: Buffer): string[] {
-  const parts: string[] = [];
-  let left = INFLATE_MAX_BYTES;
-  for (const found of text.matchAll(/\/Type\s*\/ObjStm\b/g)) {
-    const start = /stream\r?\n/g;
-    start.lastIndex = found.index;
-    const opened = start.exec(text);
-    if (opened === null || left <= 0) break;
-    const from = opened.index + opened[0].length;
-    const to = text.indexOf('endstream', from);
-    if (to < 0) break;
-    try {
-      const part = inflateSync(bytes.subarray(from, to), { maxOutputLength: left });
-      left -= part.length;
-      parts.push(part.toString('latin1'));
-    } catch {
-      // Another filter, or too much of it.
-    }
+function pdfReason(bytes: Buffer): string | null {
+  const problem = pdfProblem(bytes);
+  switch (problem?.kind) {
+    case 'damaged':
+      return 'is damaged or not whole';
+    case 'encrypted':
+      return 'is encrypted; take its protection off with bash';
+    case 'pages':
+      return `has ${problem.pages} pages, above the limit of ${DOCUMENT_MAX_PAGES}; take a part of it out with bash, or its text with pdftotext`;
+    case undefined:
+      return null;
   }
-  return parts;
-}
-
-/** The pages that are there, or that a page tree says there are, whichever is more: trees and pages may stand in different parts. */
-function countPages(part: string): number {
-  let pages = part.match(/\/Type\s*\/Page(?![A-Za-z])/g)?.length ?? 0;
-  let trees = 0;
-  for (const { index } of part.matchAll(/\/Type\s*\/Pages\b/g)) {
-    if (++trees > PAGE_TREES_MAX) break;
-    // The dictionary around it, as far as it has none inside.
-    const before = part.slice(Math.max(0, index - DICTIONARY_MAX_CHARS), index);
-    const after = part.slice(index, index + DICTIONARY_MAX_CHARS);
-    const own = before.slice(before.lastIndexOf('<<') + 1) + after.slice(0, after.indexOf('>>') + 1 || undefined);
-    pages = Math.max(pages, Number(/\/Count\s+(\d{1,9})/.exec(own)?.[1] ?? 0));
-  }
-  return pages;
 }

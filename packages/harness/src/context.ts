@@ -11,17 +11,20 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import {
   type Budget,
+  type BuiltinToolContent,
   type ClientToolContent,
   type DocumentBlock,
   fileReference,
+  type SearchResultBlock,
   type StopDetails,
-  type ToolContent,
   type UserContent,
+  WEB_TOOLS,
 } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import { compacted } from './compaction.ts';
 import { messageTokens, tokensOf } from './context-size.ts';
 import { boundMedia, holdsMedia } from './media-bound.ts';
+import { noteClientResult, noteMessage, noteServerResult, nothingSeen, type SeenUrls } from './seen-urls.ts';
 
 export interface OpenCall {
   id: string;
@@ -68,6 +71,8 @@ export interface Context {
   compactions: number;
   /** Answers with calls since the client last said something. */
   rounds: number;
+  /** URLs that the model was shown. */
+  seen: SeenUrls;
 }
 
 /** What the harness keeps with an event and never shows. */
@@ -103,6 +108,7 @@ export function emptyContext(): Context {
     grown: 0,
     compactions: 0,
     rounds: 0,
+    seen: nothingSeen(),
   };
 }
 
@@ -144,7 +150,7 @@ function userBlocks(content: UserContent): Anthropic.ContentBlockParam[] {
 type ResultBlock = Exclude<Anthropic.ToolResultBlockParam['content'], string | undefined>[number];
 
 /** The Messages API refuses blank text blocks, errors without content, and errors with anything but text. */
-function resultBlocks(content: ToolContent | ClientToolContent, isError: boolean): ResultBlock[] {
+function resultBlocks(content: BuiltinToolContent | ClientToolContent, isError: boolean): ResultBlock[] {
   const blocks = content.flatMap((block): ResultBlock[] => {
     if (block.type === 'text') return block.text.trim() === '' ? [] : [block];
     if (isError) return [];
@@ -157,9 +163,21 @@ function resultBlocks(content: ToolContent | ClientToolContent, isError: boolean
   return blocks.length > 0 ? blocks : [{ type: 'text', text: '(no output)' }];
 }
 
-function addResult(context: Context, id: string, content: ToolContent | ClientToolContent, isError: boolean): void {
-  // A call has one result, the first.
-  if (!context.openCalls.some((call) => call.id === id)) return;
+/**
+ * What the search tool of the server found, in words: not every endpoint knows blocks of search results, and the Messages API refuses those
+ * whose citations are off beside those of a client's tool whose citations are on.
+ */
+function foundInWords(content: BuiltinToolContent): BuiltinToolContent {
+  const words = ({ title, source, content: said }: SearchResultBlock) => [title, source, ...said.map(({ text }) => text)].join('\n');
+  return content.map((block) => (block.type === 'search_result' ? { type: 'text', text: words(block) } : block));
+}
+
+/** The call that a result is for; undefined if it had one: the first counts. */
+function openCall(context: Context, id: string): OpenCall | undefined {
+  return context.openCalls.find((call) => call.id === id);
+}
+
+function addResult(context: Context, id: string, content: BuiltinToolContent | ClientToolContent, isError: boolean): void {
   context.openCalls = context.openCalls.filter((call) => call.id !== id);
   addToUserTurn(context, [{ type: 'tool_result', tool_use_id: id, is_error: isError, content: resultBlocks(content, isError) }]);
   context.awaitsModel = true;
@@ -181,6 +199,7 @@ export function fold(context: Context, entry: LogEntry): void {
   switch (event.type) {
     case 'user.message':
       addToUserTurn(context, userBlocks(event.content));
+      noteMessage(context.seen, event.content);
       context.awaitsModel = true;
       context.refused = null;
       context.rounds = 0;
@@ -211,12 +230,20 @@ export function fold(context: Context, entry: LogEntry): void {
       if (event.result === 'deny') call.refusal = denied(call.name, event.deny_message);
       return;
     }
-    case 'agent.tool_result':
-      addResult(context, event.tool_use_id, event.content, event.is_error);
+    case 'agent.tool_result': {
+      const call = openCall(context, event.tool_use_id);
+      if (!call) return;
+      addResult(context, call.id, foundInWords(event.content), event.is_error);
+      if (!event.is_error && (WEB_TOOLS as readonly string[]).includes(call.name)) noteServerResult(context.seen, call.name, event.content);
       return;
-    case 'user.custom_tool_result':
-      addResult(context, event.custom_tool_use_id, event.content ?? [], event.is_error === true);
+    }
+    case 'user.custom_tool_result': {
+      const call = openCall(context, event.custom_tool_use_id);
+      if (!call) return;
+      addResult(context, call.id, event.content ?? [], event.is_error === true);
+      noteClientResult(context.seen, call.name, event.content ?? []);
       return;
+    }
     case 'system.message': {
       const said = event.content.filter(({ text }) => text.trim() !== '');
       if (said.length > 0) context.messages.push({ role: 'system', content: said.map(({ text }) => ({ type: 'text', text })) });

@@ -75,7 +75,7 @@ function withoutCalls(messages: readonly ContextMessage[]): ContextMessage[] {
 export function buildPrompt(agent: SessionAgent, context: Context, maxTokens: number, sessionId: string): ModelRequest {
   const enabled = enabledTools(agent.tools);
   const tools: Anthropic.Tool[] = [
-    ...toolDefinitions(enabled),
+    ...toolDefinitions(agent.tools),
     ...customTools(agent.tools).map(({ name, description, input_schema }) => ({ name, description, input_schema })),
   ];
   const lastTool = tools.at(-1);

@@ -123,7 +123,7 @@ async function prepare(
     context,
     journal,
     inbox,
-    tools: createToolRouter({ deps, record, journal, binding: state.sandbox, drain, lost, log, report }),
+    tools: createToolRouter({ deps, record, context, journal, binding: state.sandbox, drain, lost, log, report }),
     report,
     log,
     usage: state.usage,

@@ -5,13 +5,13 @@
 import { AppError, hasCode, type Logger } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import {
+  type BuiltinToolOutcome,
   enabledTools,
   eventIdPosition,
   fileBlobKey,
   SANDBOX_TOOLS,
   type SandboxSpec,
   snapshotGeneration,
-  type ToolOutcome,
   workspaceSnapshotKey,
   workspaceSnapshotPrefix,
 } from '@manyhands/contract';
@@ -19,7 +19,7 @@ import { createClientHand, createSandboxHand, type LeaseWait, sendHint } from '@
 import type { SandboxBinding, SessionRecord } from '@manyhands/session-log';
 import type { EnvironmentStore } from '@manyhands/store';
 import type { TurnReport } from '@manyhands/turn-queue';
-import type { OpenCall } from './context.ts';
+import type { Context, OpenCall } from './context.ts';
 import { appendAll, type Journal } from './journal.ts';
 import { captureOutputs } from './outputs.ts';
 import type { Drain, HarnessDeps } from './turn.ts';
@@ -29,7 +29,7 @@ export interface ToolRouter {
   /** Tells a pool that a sandbox will probably be wanted; once, and after the model was asked. */
   hint(): void;
   /** Runs a call; 'detached' when the worker has to leave and the call runs on without it, 'awaited' when the client's word ends it. */
-  run(call: OpenCall, interrupt: AbortSignal, inherited: boolean): Promise<ToolOutcome | 'detached' | 'awaited'>;
+  run(call: OpenCall, interrupt: AbortSignal, inherited: boolean): Promise<BuiltinToolOutcome | 'detached' | 'awaited'>;
   /** The result is in the log. */
   recorded(call: OpenCall): void;
   /** What the sandbox left in its outputs becomes files of the session. Best effort: never rejects but with `fenced`. */
@@ -42,6 +42,7 @@ export interface ToolRouter {
 export interface ToolRouterOptions {
   deps: HarnessDeps;
   record: SessionRecord;
+  context: Context;
   journal: Journal;
   binding: SandboxBinding | null;
   drain: Drain;
@@ -67,11 +68,11 @@ async function findSnapshot(blobs: BlobStore, prefix: string): Promise<string | 
   return newest?.key ?? null;
 }
 
-/** A fetch changes nothing, so neither an interrupt nor the end of this worker need wait for it: the next worker fetches again. */
+/** What a web tool does changes nothing, so neither an interrupt nor the end of this worker need wait for it: the next worker does it again. */
 function unlessStopped(
-  work: Promise<ToolOutcome>,
+  work: Promise<BuiltinToolOutcome>,
   { interrupt, leave }: { interrupt: AbortSignal; leave: AbortSignal },
-): Promise<ToolOutcome | 'detached'> {
+): Promise<BuiltinToolOutcome | 'detached'> {
   return new Promise((resolve, reject) => {
     const text = 'Tool execution was interrupted before completion. Please retry.';
     const onInterrupt = () => resolve({ is_error: true, content: [{ type: 'text', text }] });
@@ -102,7 +103,7 @@ const WAIT_REASON: Record<LeaseWait['reason'], string> = {
   failed: 'a sandbox could not be made',
 };
 
-export function createToolRouter({ deps, record, journal, binding, drain, lost, log, report }: ToolRouterOptions): ToolRouter {
+export function createToolRouter({ deps, record, context, journal, binding, drain, lost, log, report }: ToolRouterOptions): ToolRouter {
   const enabled = enabledTools(record.agent.tools);
   const wantsSandbox = SANDBOX_TOOLS.some((tool) => enabled.has(tool));
   const { messaging, blobs, clock } = deps;
@@ -170,10 +171,10 @@ export function createToolRouter({ deps, record, journal, binding, drain, lost, 
       if (call.gate === 'ask' || call.gate === 'client')
         return client.execute({ key: call.id, name: call.name, input: call.input }, { signal: interrupt });
       hint();
-      if (call.name === 'web_search') return webSearch();
-      if (call.name === 'web_fetch') {
-        const stops = { interrupt, leave: AbortSignal.any([drain.due, lost]) };
-        return unlessStopped(webFetch(messaging, record.id, call.input), stops);
+      if (call.name === 'web_search' || call.name === 'web_fetch') {
+        const web = { messaging, sessionId: record.id, tools: record.agent.tools, seen: context.seen };
+        const work = call.name === 'web_search' ? webSearch(web, call.input) : webFetch(web, call.input);
+        return unlessStopped(work, { interrupt, leave: AbortSignal.any([drain.due, lost]) });
       }
       try {
         return await hand.execute(

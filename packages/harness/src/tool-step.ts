@@ -5,7 +5,7 @@
  * An interrupt cancels what runs: every call still gets a result, an error that says so, also one that waits for the client. A drain leaves the calls running and the turn to
  * the next worker.
  */
-import { type ToolOutcome, toolText } from '@manyhands/contract';
+import { type BuiltinToolOutcome, toolText } from '@manyhands/contract';
 import type { OpenCall } from './context.ts';
 import type { JournalEntry } from './journal.ts';
 import { closedCall, failedCall } from './open-calls.ts';
@@ -62,11 +62,11 @@ async function runCall(turn: Turn, call: OpenCall, interrupt: AbortSignal): Prom
   return 'done';
 }
 
-function resultEntry(call: OpenCall, { content, is_error }: ToolOutcome): JournalEntry {
+function resultEntry(call: OpenCall, { content, is_error }: BuiltinToolOutcome): JournalEntry {
   if (call.gate === 'client') return failedCall(call, toolText(content));
   return { body: { type: 'agent.tool_result', tool_use_id: call.id, content, is_error } };
 }
 
-function failure(text: string): ToolOutcome {
+function failure(text: string): BuiltinToolOutcome {
   return { is_error: true, content: [{ type: 'text', text }] };
 }

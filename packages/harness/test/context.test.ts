@@ -1,4 +1,4 @@
-import type { EventBody, ToolContent } from '@manyhands/contract';
+import type { BuiltinToolContent, EventBody } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import { describe, expect, test } from 'vitest';
 import { type Context, emptyContext, fold, type HiddenFacts } from '../src/context.ts';
@@ -125,7 +125,7 @@ test('folding from a checkpoint gives what folding from the beginning gives', ()
 test('images and documents of a tool reach the model as they are; blank text and what an error may not hold do not', () => {
   const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0KGgo=' } } as const;
   const pdf = { type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'JVBERg==' } } as const;
-  const given = (content: ToolContent, isError = false) => {
+  const given = (content: BuiltinToolContent, isError = false) => {
     const body: EventBody = { type: 'agent.tool_result', tool_use_id: 't1', is_error: isError, content };
     const [block] = folded(log(message('hi'), start, use('t1'), end(), body)).messages.at(-1)!.content;
     return block?.type === 'tool_result' ? block.content : null;
@@ -136,6 +136,15 @@ test('images and documents of a tool reach the model as they are; blank text and
   expect(given([])).toEqual([text('(no output)')]);
   expect(given([text('why'), image], true)).toEqual([text('why')]);
   expect(given([image], true)).toEqual([text('(no output)')]);
+  const found = {
+    type: 'search_result',
+    source: 'https://a.example/',
+    title: 'A',
+    content: [text('said')],
+    citations: { enabled: false },
+  } as const;
+  // Not every endpoint knows blocks of search results.
+  expect(given([{ ...found, content: [...found.content] }])).toEqual([text('A\nhttps://a.example/\nsaid')]);
 });
 
 describe('calls that wait for the client', () => {

@@ -18,6 +18,17 @@ async function leavesNothing(run: () => Promise<void>): Promise<void> {
   expect(await all(agents().list({ include_archived: true, limit: 100 }))).toEqual(before);
 }
 
+/** Every option that it may have at most. */
+const FETCH = {
+  allowed_domains: Array.from({ length: 64 }, (_, i) => `h${i}.example.com`),
+  max_content_tokens: 1_000_000,
+  url_sources: {
+    user_input: { type: 'all' as const },
+    client_tool_results: { type: 'none' as const },
+    server_tool_results: { type: 'only' as const, tools: [{ type: 'tool_reference' as const, name: 'web_search' }] },
+  },
+};
+
 describe('agents', () => {
   verifies('agents.create.defaults', async () => {
     const agent = await agents().create(MINIMAL);
@@ -53,7 +64,7 @@ describe('agents', () => {
         {
           type: 'agent_toolset_20260401',
           default_config: { enabled: false, permission_policy: ALLOW },
-          configs: [{ name: 'bash', enabled: true }, { name: 'web_fetch', type: 'web_fetch' }, { name: 'bash' }],
+          configs: [{ name: 'bash', enabled: true }, { name: 'web_fetch', type: 'web_fetch', ...FETCH }, { name: 'bash' }],
         },
       ],
       mcp_servers: [],
@@ -70,7 +81,7 @@ describe('agents', () => {
         default_config: { enabled: false, permission_policy: ALLOW },
         configs: [
           { name: 'bash', type: 'bash', enabled: false, permission_policy: ALLOW },
-          { name: 'web_fetch', type: 'web_fetch', enabled: false, permission_policy: ALLOW, url_sources: null },
+          { name: 'web_fetch', type: 'web_fetch', enabled: false, permission_policy: ALLOW, ...FETCH },
         ],
       },
     ]);
@@ -119,10 +130,6 @@ describe('agents', () => {
       [{ multiagent: { type: 'multiagent_20261001' } }, ['multiagent']],
       [{ model: { id: 'm', inference_geo: 'eu' } }, ['model.inference_geo']],
       [{ tools: [{ type: 'mcp_toolset', mcp_server_name: 'x' }] }, ['tools.0', 'mcp_toolset']],
-      [
-        { tools: [{ type: 'agent_toolset_20260401', configs: [{ name: 'web_fetch', allowed_domains: ['example.com'] }] }] },
-        ['allowed_domains'],
-      ],
     ];
     await leavesNothing(async () => {
       for (const [fields, says] of later)

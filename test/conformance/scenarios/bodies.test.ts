@@ -7,6 +7,7 @@ import { silentLogger } from '@manyhands/test-kit';
 import fc from 'fast-check';
 import { describe, expect } from 'vitest';
 import { all, expectRefusal, type Foreign, raw } from '../client.ts';
+import { ALLOW, toldTools, TOOLS_BODY as tools } from '../tool-bodies.ts';
 import { useStack, verifies } from '../verifies.ts';
 
 const stack = useStack({ tier: 'gateway' });
@@ -43,23 +44,6 @@ const model = fc.oneof(
     },
     { requiredKeys: ['id'] },
   ),
-);
-const policy = fc.constantFrom({ type: 'always_allow' }, null);
-const switches = { enabled: fc.constantFrom(true, false, null), permission_policy: policy };
-const builtin = fc.constantFrom('bash', 'read', 'write', 'edit', 'glob', 'grep', 'web_fetch', 'web_search');
-const config = fc
-  .record({ name: builtin, named: fc.boolean(), ...switches }, { requiredKeys: ['name', 'named'] })
-  .map(({ named, ...rest }) => (named ? { ...rest, type: rest.name } : rest));
-const tools = fc.array(
-  fc.record(
-    {
-      type: fc.constant('agent_toolset_20260401'),
-      default_config: fc.option(fc.record(switches, { requiredKeys: [] })),
-      configs: fc.array(config, { maxLength: 6 }),
-    },
-    { requiredKeys: ['type'] },
-  ),
-  { maxLength: 3 },
 );
 const agentFields = {
   name: text(1, 256),
@@ -129,35 +113,11 @@ const sessionUpdate = fc.record(
 
 const given = <T>(wanted: T | undefined, otherwise: T): T => (wanted === undefined ? otherwise : wanted);
 const orNull = (wanted: string | null | undefined) => wanted || null;
-const ALLOW = { type: 'always_allow' };
 
 function toldModel(wanted: Foreign, stored: Foreign = null): Json {
   const { id, effort: level, speed } = typeof wanted === 'string' ? ({ id: wanted } as Json) : wanted;
   const kept = level === undefined && stored?.id === id ? stored.effort : { type: 'high' };
   return { id, effort: level ? { type: level.type ?? level } : kept, ...(speed ? { speed } : {}) };
-}
-function toldTools(wanted: Json[] | null | undefined): Json[] {
-  return (wanted ?? []).map(({ type, default_config, configs = [] }) => {
-    const enabled = default_config?.enabled ?? true;
-    const last = Object.fromEntries(configs.map((one: Json) => [one['name'], one])) as Record<string, Json>;
-    const resolved = Object.entries(last).map(([name, one]) => ({
-      name,
-      type: name,
-      enabled: one['enabled'] ?? enabled,
-      permission_policy: ALLOW,
-      ...(name === 'web_fetch' ? { url_sources: null } : {}),
-    }));
-    return {
-      type,
-      default_config: { enabled, permission_policy: ALLOW },
-      configs: expect.toSatisfy((list: Json[]) => sameSet(list, resolved)),
-    };
-  });
-}
-const byName = (list: Json[]) => list.toSorted((a, b) => (a['name'] < b['name'] ? -1 : 1));
-function sameSet(list: Json[], wanted: Json[]): boolean {
-  expect(byName(list)).toEqual(byName(wanted));
-  return true;
 }
 /** `clears`: values that delete a key. */
 function merged(stored: Json, change: Json | null | undefined, clears: readonly unknown[] = [null]): Json {
@@ -354,6 +314,16 @@ const wrongMetadata: Wrong = {
   metadata: fc.oneof(notObject, tooManyKeys),
   'metadata.k': fc.oneof(fc.integer(), fc.boolean(), fc.constant([]), long(512)),
 };
+/** Beside an allow list that is there already, a block list is wrong in itself. */
+const wrongDomains = fc.oneof(
+  notList,
+  fc.constantFrom(
+    ...[[], ['localhost'], ['10.0.0.1'], ['com'], ['a.internal'], ['https://example.com'], ['example.com:443'], ['*.example.com'], [5]],
+    ['example.com', 'EXAMPLE.com'],
+    Array.from({ length: 65 }, (_, i) => `h${i}.example.com`),
+  ),
+);
+const BASH = [{ type: 'tool_reference', name: 'bash' }];
 const wrongTools = (at: string): Wrong => ({
   [at]: notList,
   [`${at}.0`]: fc.oneof(
@@ -374,6 +344,21 @@ const wrongTools = (at: string): Wrong => ({
   [`${at}.0.configs.0.enabled`]: notFlag,
   [`${at}.0.configs.0.permission_policy`]: fc.oneof(notObject, fc.constantFrom({ type: 'ask' }, {})),
   [`${at}.0.configs.0.zz_unknown`]: anything,
+  [`${at}.0.configs.0.allowed_domains`]: fc.constant(['example.com']),
+  [`${at}.0.configs.1.allowed_domains`]: fc.oneof(wrongDomains, fc.constant(['example.com/path'])),
+  [`${at}.0.configs.1.blocked_domains`]: wrongDomains,
+  [`${at}.0.configs.1.max_content_tokens`]: fc.constantFrom(0, -1, 1.5, '5', []),
+  [`${at}.0.configs.1.user_location`]: anything,
+  [`${at}.0.configs.1.url_sources`]: fc.oneof(notObject, fc.constantFrom({ user_input: 'some' }, { others: 'all' })),
+  [`${at}.0.configs.1.url_sources.server_tool_results`]: fc.constantFrom(
+    'some',
+    { type: 'only', tools: [] },
+    { type: 'only', tools: BASH },
+  ),
+  [`${at}.0.configs.1.url_sources.client_tool_results`]: fc.constantFrom(5, { type: 'except', tools: BASH }, { type: 'all', tools: BASH }),
+  [`${at}.0.configs.2.allowed_domains`]: fc.oneof(wrongDomains, fc.constant(['example.com/a b'])),
+  [`${at}.0.configs.2.user_location`]: fc.oneof(notObject, fc.constantFrom({}, { type: 'exact' }, { type: 'approximate', country: 'de' })),
+  [`${at}.0.configs.2.url_sources`]: anything,
   [`${at}.0.zz_unknown`]: anything,
 });
 const wrongModel = (at: string): Wrong => ({
@@ -479,7 +464,11 @@ describe('a body that is wrong in one place', () => {
       const toolset = {
         type: 'agent_toolset_20260401',
         default_config: { enabled: true, permission_policy: ALLOW },
-        configs: [{ name: 'bash', type: 'bash', enabled: true, permission_policy: ALLOW }],
+        configs: [
+          { name: 'bash', type: 'bash', enabled: true, permission_policy: ALLOW },
+          { name: 'web_fetch', allowed_domains: ['example.com'], url_sources: { user_input: 'all' } },
+          { name: 'web_search' },
+        ],
       };
       const agentBody = { name: 'a', model: { id: 'm' }, tools: [toolset], metadata: { k: 'v' } };
       const say = { type: 'user.message', content: [{ type: 'text', text: 'hi' }] };

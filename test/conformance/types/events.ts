@@ -49,7 +49,10 @@ export const KINDS_NOT_YET = {
 } as const satisfies Record<Exclude<BetaManagedAgentsStreamSessionEvents['type'], EventType | PreviewEvent['type']>, Owned>;
 
 /** Kinds that we write, with less in them than the SDK's type allows. */
-const toolContent = { why: 'tools answer with text only', closedBy: 'files' } as const satisfies Owned;
+const toolContent = {
+  why: 'images and documents as base64 only, and media types by name',
+  closedBy: 'nothing planned',
+} as const satisfies Owned;
 export const NARROWER_KINDS = {
   'user.message': { why: 'no redacted blocks, and media types by name', closedBy: 'nothing planned' },
   'user.interrupt': { why: 'session_thread_id is always told', closedBy: 'nothing: an answer may say more than it must' },

@@ -59,15 +59,8 @@ export const MODEL_GAPS = {
   inference_geo: { why: 'requests go to the one configured upstream', closedBy: 'inference regions', sample: 'us' },
 } as const satisfies Record<FieldGaps<BetaManagedAgentsModelConfigParams, Exclude<In<typeof ModelIn>, string>>, Refused>;
 
-/** The types say all that the SDK's say; rules refuse what comes later. */
+/** The types say all that the SDK's say. */
 export type NoToolsetGaps = Expect<Assignable<FieldGaps<BetaManagedAgentsAgentToolset20260401Params, In<typeof AgentToolsetIn>>, never>>;
-export const TOOLSET_REFUSED = {
-  configs: {
-    why: 'see TOOL_OPTIONS_REFUSED',
-    closedBy: 'web search',
-    sample: [{ name: 'web_search', allowed_domains: ['example.com'] }],
-  },
-} as const satisfies Record<string, Refused>;
 
 type ToolConfigIn = NonNullable<In<typeof AgentToolsetIn>['configs']>[number];
 type ToolConfigGaps = {
@@ -76,18 +69,8 @@ type ToolConfigGaps = {
     Extract<ToolConfigIn, { name: N }>
   >;
 }[BetaManagedAgentsAgentToolConfigParams['name']];
-/** Every option has its type; a rule refuses what comes later. */
+/** Every option has its type. */
 export type NoToolConfigGaps = Expect<Assignable<ToolConfigGaps, never>>;
-const domains = { why: 'the web tools take no options', closedBy: 'web search', sample: ['example.com'] } as const satisfies Refused;
-export const TOOL_OPTIONS_REFUSED = {
-  'web_fetch.allowed_domains': domains,
-  'web_fetch.blocked_domains': domains,
-  'web_search.allowed_domains': domains,
-  'web_search.blocked_domains': domains,
-  'web_fetch.max_content_tokens': { ...domains, sample: 1000 },
-  'web_fetch.url_sources': { ...domains, sample: { user_input: 'all' } },
-  'web_search.user_location': { ...domains, sample: { type: 'approximate', country: 'DE' } },
-} as const satisfies Record<string, Refused>;
 
 const environmentFields = {
   config: { why: 'only cloud environments', closedBy: 'self-hosted environments', sample: { type: 'self_hosted' } },

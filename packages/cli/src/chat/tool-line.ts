@@ -23,6 +23,8 @@ export function describeUse({ name, input }: Pick<ToolUse, 'name' | 'input'>, ma
 }
 
 export function describeResult({ content = [], is_error }: Pick<ToolResult, 'content' | 'is_error'>): string {
+  const found = content.filter(({ type }) => type === 'search_result').length;
+  if (found > 0 && found === content.length) return found === 1 ? '1 result' : `${found} results`;
   const text = content.map((block) => (block.type === 'text' ? block.text : `[${block.type}]`)).join('');
   const size = sizeText(Buffer.byteLength(text));
   return is_error ? `error, ${size}: ${oneLine(text, 100)}` : size;

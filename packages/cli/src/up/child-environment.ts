@@ -1,6 +1,6 @@
 /**
- * What each process is told (DESIGN 7): nothing is inherited but these names. The model key reaches the harness only, the API key the
- * gateway only, the Redis password those two only. Every name may also come as NAME_FILE.
+ * What each process is told (DESIGN 7): nothing is inherited but these names. The model key reaches the harness only, the key of
+ * the search provider egress only, the API key the gateway only, the Redis password harness and gateway only. Every name may also come as NAME_FILE.
  */
 import { readFileSync } from 'node:fs';
 
@@ -57,7 +57,13 @@ const SETTINGS: Readonly<Record<ServiceKind, readonly string[]>> = {
     'MANYHANDS_SANDBOX_RUNTIME',
     'MANYHANDS_EGRESS',
   ],
-  egress: ['MANYHANDS_HOST_ID', 'MANYHANDS_EGRESS_EXTRA_DENY'],
+  egress: [
+    'MANYHANDS_HOST_ID',
+    'MANYHANDS_EGRESS_EXTRA_DENY',
+    'MANYHANDS_SEARCH_PROVIDER',
+    'MANYHANDS_SEARCH_API_KEY',
+    'MANYHANDS_SEARCH_BASE_URL',
+  ],
   'model-double': [],
 };
 const REACHES_OUT: ReadonlySet<ServiceKind> = new Set(['harness']);
