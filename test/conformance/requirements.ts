@@ -324,6 +324,10 @@ export const REQUIREMENTS = {
     source: 'BEHAVIOUR 8, CONTRACT 3.1',
     promise: 'a parked session refuses messages, names what it waits for, and takes them behind the last answer',
   },
+  'parked.partial': {
+    source: 'BEHAVIOUR 5.7, I9',
+    promise: 'results that leave other calls open tell idle again at once, with the rest: the session stays idle, and no worker is needed',
+  },
   'parked.rest': { source: 'I9', promise: 'a parked session has no worker, no lease and no mark, and outlives every worker' },
   'parked.interrupt': {
     source: 'BEHAVIOUR 8',
