@@ -16,7 +16,8 @@
  * | mh:preview:<session>               | channel (pub/sub), nothing stored                               |                     |
  *
  * In the state, beside what `state.ts` reads: `call:<event id>` = ask | custom for each call that waits for its client's word, `unanswered`
- * = how many those are, `parked` = 1 while the session is told idle because of them. Only the scripts look at these.
+ * = how many those are, `parked` = 1 while the session is told idle because of them, `parked_at` = the position and the revision at which that
+ * was told last. Only the scripts look at these.
  */
 export const BUCKETS = 64;
 

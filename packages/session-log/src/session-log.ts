@@ -20,6 +20,8 @@ const DELETED_READABLE_SECONDS = 60;
 /** By then no worker writes for a deleted session any more: its lease is long over. */
 const DELETED_SETTLED_MS = 60_000;
 const PLACES_MAX = 10_000;
+/** What tells idle: the thread's, the usage, the session's. */
+const IDLE_EVENTS = 3;
 const CREATION_GIVEN_UP_MS = 30_000;
 
 type Change = 'done' | 'resumed' | 'unchanged' | 'missing' | 'archived' | 'running' | 'stale';
@@ -149,6 +151,7 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
       const { workspaceId } = place;
       const keys = sessionKeys(sessionId);
       const { ids: minted, flat } = await prepare(workspaceId, sessionId, place.head, bodies);
+      const idleIds = Array.from({ length: IDLE_EVENTS }, () => ids.eventId(place.head)).join();
       /** Where the log has the answer already, by place in the request. */
       const known = new Map<number, number>();
       const ask = () =>
@@ -162,6 +165,7 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
           dirtyMember(sessionId, workspaceId),
           isRetry ? 1 : 0,
           SENT_MEMORY_SECONDS,
+          idleIds,
           ...bodies.flatMap((body, i) => [...flat.slice(i * 4, i * 4 + 4), answeredCall(body) ?? '', known.get(i) ?? '']),
         );
       let reply = await ask();

@@ -2,7 +2,7 @@
 import { randomIds } from '@manyhands/base';
 import type { ClientEventBody, EventBody } from '@manyhands/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { CallWait, Lease } from '../src/index.ts';
+import { type CallWait, type Lease, NO_USAGE, usageReport } from '../src/index.ts';
 import { type Fixture, message, startFixture } from './fixture.ts';
 
 let f: Fixture;
@@ -119,6 +119,54 @@ describe('a parked session', () => {
     expect(await f.send(id, answer(custom))).toMatchObject({ outcome: 'stored' });
     expect(await f.send(id, message('yes'))).toMatchObject({ outcome: 'stored' });
     expect(await dirty(id)).toBe(true);
+  });
+
+  test('is told idle again, with the rest, by the result that leaves other calls open, and stays idle', async () => {
+    const { id } = await f.session([message('go')]);
+    const lease = await f.acquire(id);
+    const uses = ['a', 'b', 'c'].map((name) => ({
+      id: randomIds.eventId(1),
+      body: { type: 'agent.custom_tool_use' as const, name, input: {} },
+    }));
+    const [a, b, c] = uses.map((use) => use.id) as [string, string, string];
+    await f.writer.append(lease, 1, {
+      entries: [{ stamp: 1 }, ...uses.map((event) => ({ event }))],
+      calls: uses.map((use) => ({ id: use.id, waitsFor: 'custom' })),
+    });
+    const { list_cost: _cost, server_tool_use: _tools, ...counts } = usageReport(NO_USAGE, 5, null);
+    const usage: EventBody = { type: 'session.usage', usage: counts, budget: null };
+    const triple = (ids: string[]): EventBody[] => [
+      { ...idle(ids), type: 'session.thread_status_idle', session_thread_id: 'sthr_x', agent_name: 'n "event_ids":[]' } as EventBody,
+      usage,
+      idle(ids),
+    ];
+    const entries = triple([a, b, c]).map((body) => ({ event: { id: randomIds.eventId(4), body } }));
+    expect(await f.writer.append(lease, 2, { entries, state: { status: 'idle' }, parkAt: 5 })).toMatchObject({ outcome: 'applied' });
+    await f.writer.release(lease, false);
+    const { epoch } = (await f.log.get(id))!.state;
+
+    const told = async (after: number) =>
+      (await f.log.read(id, after, 100)).map(({ event: { id: _id, processed_at: _at, ...body } }) => body);
+    expect(await f.send(id, answer(b))).toMatchObject({ outcome: 'stored', startsWork: false });
+    expect(await told(8)).toEqual([answer(b), ...triple([a, c])]);
+    expect(await f.send(id, answer(a), answer(b))).toMatchObject({ outcome: 'stored', startsWork: false });
+    expect(await told(12)).toEqual([answer(a), ...triple([c])]);
+    expect((await f.log.get(id))!.state).toMatchObject({ status: 'idle', epoch, head: 16 });
+    expect(await dirty(id)).toBe(false);
+    expect(await f.send(id, message('no'))).toMatchObject({ outcome: 'waiting', calls: [c] });
+    const times = (await f.log.read(id, 8, 100)).map(({ event }) => event.processed_at);
+    expect(times).toEqual(times.toSorted());
+    // The last one is work.
+    expect(await f.send(id, answer(c))).toMatchObject({ outcome: 'stored', startsWork: true });
+    expect((await f.log.get(id))!.state).toMatchObject({ status: 'running', head: 17 });
+  });
+
+  test('leaves it to a worker to tell idle again after the session was changed', async () => {
+    const { id, custom, lease, state } = await parkedSession();
+    await f.writer.release(lease, false);
+    expect(await f.log.update(id, (await f.log.get(id))!.state.revision, { title: 'new' })).toBe('updated');
+    expect(await f.send(id, answer(custom))).toMatchObject({ outcome: 'stored', startsWork: true });
+    expect((await state()).status).toBe('running');
   });
 
   test('is not told idle for something that was answered meanwhile', async () => {

@@ -1,4 +1,5 @@
 /** Tools that the client runs, and sessions that wait for them. */
+import { isDeepStrictEqual } from 'node:util';
 import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import type { BetaManagedAgentsEventParams } from '@anthropic-ai/sdk/resources/beta/sessions/events';
 import { createRedis } from '@manyhands/base';
@@ -6,7 +7,7 @@ import type { DoubleBlock } from '@manyhands/model/testing';
 import { silentLogger, until } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
 import { expectRejection } from '../client.ts';
-import { answer, follow, history, INTERRUPT, modelRequests, only, say, script, texts, types } from '../conversation.ts';
+import { answer, expectSound, follow, history, INTERRUPT, modelRequests, only, say, script, texts, types } from '../conversation.ts';
 import { useStack, verifies } from '../verifies.ts';
 
 const stack = useStack({ tier: 'turns', count: { harness: 2 } });
@@ -253,6 +254,38 @@ describe('a parked session', () => {
     await send(id, result(call, 'there'), script([answer('second')], 'two'));
     await ended(id);
     expect(texts(await history(stack(), id), 'agent.message')).toEqual(['it is there', 'second']);
+  });
+
+  verifies('parked.partial', async () => {
+    const id = await open();
+    await using stream = await follow(stack(), id);
+    await send(id, script([{ blocks: ['a', 'b', 'c', 'd'].map(lookUp) }, answer('it is {{last_tool_result}}')]));
+    await stream.next('session.status_idle');
+    const [a, b, c, d] = only(stream.events, 'agent.custom_tool_use').map((event) => event.id) as [string, string, string, string];
+    const stopReason = async () => only(await history(stack(), id), 'session.status_idle').at(-1)!.stop_reason;
+    const workers = stack().services('harness');
+    for (const worker of workers) worker.pause();
+    try {
+      const before = (await history(stack(), id)).length;
+      await send(id, result(b, 'second'), result(d, 'last'));
+      expect(types(await history(stack(), id)).slice(before)).toEqual(['user.custom_tool_result', 'user.custom_tool_result', ...PARK]);
+      expect(await stopReason()).toEqual({ type: 'requires_action', event_ids: [a, c] });
+      expect((await sessions().retrieve(id)).status).toBe('idle');
+    } finally {
+      for (const worker of workers) worker.resume();
+    }
+    // What the events tell of the budget and the title may have changed: then a worker tells it.
+    await sessions().update(id, { title: 'changed' });
+    await send(id, result(c, 'third'));
+    await until(async () => isDeepStrictEqual(await stopReason(), { type: 'requires_action', event_ids: [a] }), {
+      what: 'idle with one call',
+    });
+    await send(id, result(a, 'first'));
+    await ended(id);
+    const events = await history(stack(), id);
+    expect(only(events, 'session.status_running')).toHaveLength(2);
+    expectSound(events);
+    expect(await modelRequests(stack(), id)).toHaveLength(2);
   });
 
   verifies(

@@ -39,6 +39,7 @@ end
 
 local time = next_time(KEYS[1], ARGV[3])
 local positions = {}
+local idle_at
 for i = first, #ARGV, 6 do
   if ARGV[i] == 's' then
     local queued = redis.call('XRANGE', KEYS[2], ARGV[i + 1] .. '-0', ARGV[i + 1] .. '-0')[1][2]
@@ -49,6 +50,7 @@ for i = first, #ARGV, 6 do
     redis.call('LREM', KEYS[3], 1, ARGV[i + 1])
   else
     positions[#positions + 1] = add(KEYS[1], KEYS[2], ARGV[i + 1], ARGV[i + 2], 'e', time, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], '')
+    if ARGV[i + 2] == 'session.status_idle' then idle_at = positions[#positions] end
   end
 end
 if fields > 0 then redis.call('HSET', KEYS[1], unpack(ARGV, 10, 9 + fields)) end
@@ -64,6 +66,8 @@ end
 if idle or park then
   redis.call('ZREM', KEYS[4], ARGV[4])
   redis.call('HSET', KEYS[1], 'parked', park and 1 or 0)
+  -- send.lua tells it again.
+  if park and idle_at then redis.call('HSET', KEYS[1], 'parked_at', idle_at .. ' ' .. redis.call('HGET', KEYS[1], 'rev')) end
 end
 if ARGV[6] ~= '' then redis.call('ZADD', KEYS[4], ARGV[6], ARGV[4]) end
 local result = { table.concat(positions, ','), redis.call('HGET', KEYS[1], 'seq'), time }
