@@ -49,13 +49,13 @@ export const KINDS_NOT_YET = {
 } as const satisfies Record<Exclude<BetaManagedAgentsStreamSessionEvents['type'], EventType | PreviewEvent['type']>, Owned>;
 
 /** Kinds that we write, with less in them than the SDK's type allows. */
-const toolContent = { why: 'tools answer with text only', closedBy: 'files' } as const satisfies Owned;
+const toolContent = { why: 'no files, and media types by name', closedBy: 'files in messages' } as const satisfies Owned;
 export const NARROWER_KINDS = {
-  'user.message': { why: 'no files, no redacted blocks, and media types by name', closedBy: 'files' },
+  'user.message': { why: 'no files, no redacted blocks, and media types by name', closedBy: 'files in messages' },
   'user.interrupt': { why: 'session_thread_id is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.message': { why: 'no redacted blocks', closedBy: 'nothing planned' },
   'user.tool_confirmation': { why: 'processed_at is always told', closedBy: 'nothing: an answer may say more than it must' },
-  'user.custom_tool_result': { why: 'no files, and media types by name', closedBy: 'files' },
+  'user.custom_tool_result': { why: 'no files, and media types by name', closedBy: 'files in messages' },
   'system.message': { why: 'processed_at is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.tool_use': { why: 'evaluated_permission is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.tool_result': toolContent,

@@ -102,6 +102,11 @@ export const ENVIRONMENT_UPDATE_GAPS = environmentFields satisfies Record<
   Refused
 >;
 
+/** The types say what packages are; a rule refuses any. */
+export const CLOUD_CONFIG_REFUSED = {
+  packages: { why: 'sandboxes have what their image has', closedBy: 'packages', sample: { pip: ['requests'] } },
+} as const satisfies Record<string, Refused>;
+
 export const SESSION_CREATE_GAPS = {
   agent: {
     why: 'no overrides of what agents cannot have',
@@ -128,10 +133,14 @@ export const SESSION_UPDATE_GAPS = {
 
 const image = { type: 'image', source: { type: 'file', file_id: 'file_1' } } as const;
 export const EVENT_GAPS = {
-  'user.message': { why: 'no files, and media types by name', closedBy: 'files', sample: { type: 'user.message', content: [image] } },
+  'user.message': {
+    why: 'no files, and media types by name',
+    closedBy: 'files in messages',
+    sample: { type: 'user.message', content: [image] },
+  },
   'user.custom_tool_result': {
     why: 'no files, and media types by name',
-    closedBy: 'files',
+    closedBy: 'files in messages',
     sample: {
       type: 'user.custom_tool_result',
       custom_tool_use_id: 'sevt_1',

@@ -3,6 +3,7 @@ import {
   AgentToolsetIn,
   AgentUpdate,
   ClientEventIn,
+  EnvironmentConfigIn,
   EnvironmentCreate,
   EnvironmentUpdate,
   ModelIn,
@@ -26,6 +27,7 @@ const cases: [string, z.ZodType, Record<string, unknown>, Record<string, Refused
   ['AgentToolsetIn', AgentToolsetIn, { type: 'agent_toolset_20260401' }, gaps.TOOLSET_REFUSED],
   ['EnvironmentCreate', EnvironmentCreate, VALID.environment, gaps.ENVIRONMENT_CREATE_GAPS],
   ['EnvironmentUpdate', EnvironmentUpdate, {}, gaps.ENVIRONMENT_UPDATE_GAPS],
+  ['EnvironmentConfigIn', EnvironmentConfigIn, { type: 'cloud' }, gaps.CLOUD_CONFIG_REFUSED],
   ['SessionCreate', SessionCreate, VALID.session, gaps.SESSION_CREATE_GAPS],
   ['SessionUpdate', SessionUpdate, {}, gaps.SESSION_UPDATE_GAPS],
 ];
