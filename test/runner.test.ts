@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { processStart, startContainerd } from '@manyhands/infra';
 import { privateEngineUnavailable, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
+import { reportConformance } from './runner/conformance.js';
 import { needsEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { countTests } from './runner/vitest.js';
@@ -63,4 +64,14 @@ test('the engine is brought for everything, and for chosen files only if one of 
   expect(needsEngine(root, ['packages/test-kit/test/test-engine'])).toBe(true);
   expect(needsEngine(root, [join(root, 'packages/contract')])).toBe(false);
   expect(needsEngine(root, ['no-such-file'])).toBe(false);
+});
+
+test('a run without results keeps no promise, and the conformance report says so', { timeout: 60_000 }, async () => {
+  const lines: string[] = [];
+  const root = join(import.meta.dirname, '..');
+  const { passed, promised, ok } = await reportConformance({ root, results: null, full: true, say: (line) => lines.push(line) });
+  expect([passed, ok]).toEqual([0, false]);
+  expect(promised).toBeGreaterThan(200);
+  expect(lines.at(-1)).toBe(`✗ conformance: 0 of ${promised} promises, ${lines.at(-1)?.split('promises, ')[1]}`);
+  expect(lines).toContainEqual(expect.stringMatching(/^ {4}agents\.list: did not run$/));
 });
