@@ -2,7 +2,7 @@
  * The shape of the repository: which package may import which, and where things belong. `turbo boundaries` checks the coarse part (tags,
  * declared dependencies); this checks the table of DESIGN 2 package by package. Every failure says what to do about it.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -267,10 +267,19 @@ test('versions of dependencies are exact', () => {
   const problems = manifests.flatMap((path) => {
     const { dependencies = {}, devDependencies = {} } = readJson(path) as Manifest;
     return Object.entries({ ...dependencies, ...devDependencies })
-      .filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))
+      .filter(([, version]) => !/^(npm:(@[\w-]+\/)?[\w-]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))
       .map(([name, version]) => `${path}: write the exact version of ${name} instead of "${version}"`);
   });
   expect(problems).toEqual([]);
+});
+
+test('the compiler of the build is the one of package.json, and not the one that reads the declarations of SDKs', () => {
+  const { devDependencies } = readJson('package.json') as Manifest;
+  const tsc = join('node_modules/.bin', readlinkSync(join(ROOT, 'node_modules/.bin/tsc')));
+  expect(readJson(join(tsc, '../../package.json')), 'npm install may link the other one; type: npm ci').toMatchObject({
+    name: 'typescript',
+    version: devDependencies?.['typescript'],
+  });
 });
 
 test('the lock file names no registry, so that everybody installs from their own', () => {

@@ -1,21 +1,25 @@
 /**
  * What `npm test` runs after the set-up: the static checks and at the same time a Docker engine with the base image of sandboxes, then every
- * test, then a look for what was left behind. Each static check and the final look count as one test. The last line is always "N passed, N failed, N skipped".
+ * test, then a look for what was left behind. Each static check, the conformance report and the final look count as one test. The last line is
+ * "N passed, N failed, N skipped", and behind it, when only conformance is asked for, the promises passed of those made: "N of N".
  *
  *   npm test                         everything
  *   npm test -- packages/hand        only test files whose path contains this (and no static checks); more arguments go to vitest
  *   npm test -- --only static        only the static checks
+ *   npm test -- --only conformance   only test/conformance, with the whole report (npm run conformance)
  */
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { locate, TOOL_NAMES } from '@manyhands/infra';
+import { reportConformance } from './runner/conformance.js';
 import { filesWithEngine, needsEngine, prepareEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { runStage, stopStages } from './runner/stage.js';
 import { runVitest } from './runner/vitest.js';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const CONFORMANCE = 'test/conformance';
 const STATIC_STAGES = [
   { name: 'biome', command: ['biome', 'ci', '--colors=off', '.'] },
   { name: 'oxlint', command: ['oxlint', '--type-aware'] },
@@ -27,6 +31,8 @@ const run = `r${randomBytes(3).toString('hex')}`;
 // What is started from here carries the mark, too.
 process.env.MANYHANDS_TEST_RUN = run;
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** Printed behind the totals. @type {string | null} */
+let lastLine = null;
 /** @type {ReturnType<typeof prepareEngine> | null} */
 let engine = null;
 const leftovers = watchLeftovers(run);
@@ -55,24 +61,34 @@ await stopStages();
 await engine?.stop();
 await leftovers.clean();
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+if (lastLine !== null) console.log(lastLine);
 process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
 
 /** @param {string[]} args */
 async function main(args) {
-  const { onlyStatic, filters } = readArguments(args);
-  if (!onlyStatic && needsEngine(ROOT, filters))
+  const { only, filters } = readArguments(args);
+  if (only !== 'static' && needsEngine(ROOT, filters))
     engine = prepareEngine({ root: ROOT, run, log: (line) => console.log(`  engine: ${line}`) });
-  if (onlyStatic || filters.length === 0) {
+  if (only === 'static' || (only === null && filters.length === 0)) {
     for (const { name, command } of STATIC_STAGES) count(await runStage({ name, command, root: ROOT, env: stageEnv() }));
-    if (onlyStatic) return;
+    if (only === 'static') return;
   }
   await findTools();
+  /** @type {unknown[]} */
+  const results = [];
   for (const { args, wantsEngine } of passes(filters)) {
     const engineEnv = wantsEngine ? await engine?.variables() : {};
     const result = await runVitest({ root: ROOT, filters: args, env: { ...stageEnv(), ...engineEnv } });
     totals.passed += result.passed;
     totals.failed += result.failed;
     totals.skipped += result.skipped;
+    results.push(result.report);
+  }
+  // Some of the scenarios say nothing about the whole.
+  if (only === 'conformance' || filters.length === 0) {
+    const { passed, promised, ok } = await reportConformance({ root: ROOT, results: results[0], full: only === 'conformance' });
+    count(ok);
+    if (only === 'conformance') lastLine = `${passed} of ${promised}`;
   }
   const containers = (await engine?.containers()) ?? [];
   await engine?.stop();
@@ -99,11 +115,12 @@ function passes(filters) {
 
 /** @param {string[]} args */
 function readArguments(args) {
-  const only = args.indexOf('--only');
-  if (only === -1) return { onlyStatic: false, filters: args };
-  if (args[only + 1] !== 'static') throw new Error('--only: the one choice is "static"');
-  if (args.length > 2) throw new Error('--only static takes no other arguments');
-  return { onlyStatic: true, filters: [] };
+  const at = args.indexOf('--only');
+  if (at === -1) return { only: null, filters: args };
+  const only = args[at + 1];
+  if (only !== 'static' && only !== 'conformance') throw new Error('--only: the choices are "static" and "conformance"');
+  if (args.length > 2) throw new Error(`--only ${only} takes no other arguments`);
+  return { only, filters: only === 'conformance' ? [CONFORMANCE] : [] };
 }
 
 /** @param {boolean} passed */

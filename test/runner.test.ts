@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { processStart, startContainerd } from '@manyhands/infra';
 import { privateEngineUnavailable, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
+import { reportConformance } from './runner/conformance.js';
 import { filesWithEngine, needsEngine } from './runner/engine.js';
 import { watchLeftovers } from './runner/leftovers.js';
 import { countTests } from './runner/vitest.js';
@@ -69,4 +70,14 @@ test('tests with containers are told apart, so that the others do not wait for t
   const found = filesWithEngine(join(import.meta.dirname, '..'));
   expect(found).toEqual(expect.arrayContaining(['test/deploy/compose.test.ts', 'packages/sandbox-pool/test/docker-driver.test.ts']));
   expect(found.filter((file) => file.includes('bubblewrap') || file.includes('conformance'))).toEqual([]);
+});
+
+test('a run without results keeps no promise, and the conformance report says so', { timeout: 60_000 }, async () => {
+  const lines: string[] = [];
+  const root = join(import.meta.dirname, '..');
+  const { passed, promised, ok } = await reportConformance({ root, results: null, full: true, say: (line) => lines.push(line) });
+  expect([passed, ok]).toEqual([0, false]);
+  expect(promised).toBeGreaterThan(200);
+  expect(lines.at(-1)).toBe(`✗ conformance: 0 of ${promised} promises, ${lines.at(-1)?.split('promises, ')[1]}`);
+  expect(lines).toContainEqual(expect.stringMatching(/^ {4}agents\.list: did not run$/));
 });

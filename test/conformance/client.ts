@@ -1,6 +1,7 @@
 /** Asking and being refused: raw requests beside the SDK, and what every refusal has to look like. */
 import { APIError } from '@anthropic-ai/sdk';
 import { expect } from 'vitest';
+import { watchedFetch } from './observe.ts';
 import { OPERATOR_KEY, type Stack } from './stack.ts';
 
 /** Parsed JSON of a shape that the test is about to check. */
@@ -27,7 +28,7 @@ export async function raw(stack: Stack, method: string, path: string, request: R
   const { headers = {}, body, key = OPERATOR_KEY } = request;
   const asItIs = typeof body === 'string' || body instanceof Uint8Array || body === undefined;
   const sent = asItIs ? (body as string | undefined) : JSON.stringify(body);
-  const response = await fetch(stack.url() + path, {
+  const response = await watchedFetch(stack.url() + path, {
     method,
     headers: {
       ...(key === null ? {} : { authorization: `Bearer ${key}` }),

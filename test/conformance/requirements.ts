@@ -582,5 +582,39 @@ export const REQUIREMENTS = {
     promise:
       'a turn without retries left is a run error that names its cause, and so is a question that nobody answers; the thread goes on',
   },
+  'threads.archive': {
+    source: 'CONTRACT TH-3',
+    promise: 'a primary thread is not archived but its session is, which the refusal says; other threads do not exist',
+  },
+  'http.ids': { source: 'CONTRACT 0.5', promise: 'every id begins with the prefix of its kind, every time is RFC 3339 in UTC' },
+  'http.pages': { source: 'CONTRACT 8.1', promise: 'a page has 20 items unless asked and at most 100, of events at most 1000' },
+  'turn.no_sandbox': { source: 'I8', promise: 'the model is asked and answers where no sandbox can be had' },
+  'legacy.requests': {
+    source: 'CONTRACT 8 F',
+    promise: 'the SDK from before 1.0 is answered: its key as x-api-key, ?beta=true, and the API version of its time',
+  },
+  'legacy.agents': { source: 'CONTRACT 8 F', promise: 'the old SDK makes, changes, versions, lists and archives agents' },
+  'legacy.environments': { source: 'CONTRACT 8 F', promise: 'the old SDK makes, changes, lists, archives and deletes environments' },
+  'legacy.sessions': {
+    source: 'CONTRACT 8 F',
+    promise: 'the old SDK makes, changes, lists, archives and deletes sessions, and reads their threads',
+  },
+  'legacy.files': {
+    source: 'CONTRACT 8 F',
+    promise: 'the old SDK uploads, downloads and deletes files and mounts them in sessions; of a list of files it sees the first page',
+  },
+  'legacy.models': { source: 'CONTRACT 8 F', promise: 'the old SDK lists models, and is told of one that there is not' },
+  'legacy.errors': { source: 'CONTRACT 8 F', promise: 'refusals are the error classes of the old SDK' },
+  'legacy.stream.kinds': {
+    source: 'CONTRACT 8 A',
+    promise: 'which kinds of events the streams of the old SDK drop is known, and nothing that ends or blocks a turn is among them',
+  },
+  'legacy.turn': {
+    source: 'CONTRACT 8 F, 8 A',
+    promise: 'the old SDK sends messages, follows the stream in order, and lists everything, kinds that its streams drop too',
+  },
+  'legacy.interrupt': { source: 'CONTRACT 8 F', promise: 'the old SDK interrupts a turn' },
+  'legacy.confirmations': { source: 'CONTRACT 8 F', promise: 'the old SDK allows and denies the calls that wait for it' },
+  'legacy.runner': { source: 'CONTRACT 8 F, 6.3', promise: 'the session tool runner of the old SDK serves custom tools' },
 } as const satisfies Record<string, Requirement>;
 export type RequirementId = keyof typeof REQUIREMENTS;

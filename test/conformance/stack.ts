@@ -22,6 +22,7 @@ import {
   type TestServer,
   temporaryDirectory,
 } from '@manyhands/test-kit';
+import { watch } from './observe.ts';
 
 const PACKAGES = path.resolve(import.meta.dirname, '..', '..', 'packages');
 export const OPERATOR_KEY = 'mh-conformance-operator-0123456789';
@@ -60,7 +61,7 @@ export interface Stack extends AsyncDisposable {
   url(n?: number): string;
   /** Of the model double. */
   readonly doubleUrl: string;
-  /** The SDK with the operator's key and no retries of its own, unless `options` say otherwise. */
+  /** The SDK with the operator's key and no retries of its own, unless `options` say otherwise; what it is answered is watched. */
   client(options?: ClientOptions): Anthropic;
   /** The processes of a role, in order of start. */
   services(role: Role): readonly Service[];
@@ -150,7 +151,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       data,
       url,
       doubleUrl,
-      client: (more = {}) => new Anthropic({ baseURL: url(), apiKey: OPERATOR_KEY, maxRetries: 0, ...more }),
+      client: (more = {}) =>
+        new Anthropic({ baseURL: url(), apiKey: OPERATOR_KEY, maxRetries: 0, ...more, fetch: watch(more.fetch ?? fetch) }),
       services: (role) => (running.get(role) ?? []).map(({ service }) => service),
       service: (role, n = 0) => at(role, n).service,
       async add(role, env = {}) {

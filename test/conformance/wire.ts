@@ -1,5 +1,6 @@
 /** HTTP as bytes: for requests that no client would send. */
 import { connect } from 'node:net';
+import { watchRefusal } from './observe.ts';
 import type { Stack } from './stack.ts';
 
 export interface WireAnswer {
@@ -16,7 +17,16 @@ export interface WireOptions {
 }
 
 /** Sends bytes and resolves to what comes back. A stream counts as answered when its head is there. */
-export function wire(stack: Stack, bytes: Buffer | string, { endAfterMs, answers = Number.POSITIVE_INFINITY }: WireOptions = {}) {
+export async function wire(stack: Stack, bytes: Buffer | string, options: WireOptions = {}): Promise<WireAnswer[]> {
+  const answers = await exchange(stack, bytes, options);
+  for (const { status, head, body } of answers) {
+    const contentType = /\ncontent-type: (.*)\r/i.exec(`${head}\r`)?.[1] ?? '';
+    if (status >= 400) await watchRefusal(status, contentType, body);
+  }
+  return answers;
+}
+
+function exchange(stack: Stack, bytes: Buffer | string, { endAfterMs, answers = Number.POSITIVE_INFINITY }: WireOptions) {
   return new Promise<WireAnswer[]>((resolve, reject) => {
     const socket = connect(Number(new URL(stack.url()).port), '127.0.0.1', () => socket.write(bytes));
     const patience = endAfterMs === undefined ? undefined : setTimeout(() => socket.end(), endAfterMs);

@@ -7,7 +7,7 @@ import { startTool } from './stage.js';
 
 /**
  * @param {{ root: string, filters: string[], env: NodeJS.ProcessEnv }} options
- * @returns {Promise<{ passed: number, failed: number, skipped: number }>}
+ * @returns {Promise<{ passed: number, failed: number, skipped: number, report: unknown }>} with what vitest's JSON reporter wrote
  */
 export async function runVitest({ root, filters, env }) {
   const directory = mkdtempSync(join(tmpdir(), 'manyhands-report-'));
@@ -25,7 +25,8 @@ export async function runVitest({ root, filters, env }) {
     ];
     const child = startTool({ root, command, env, stdio: ['ignore', 'inherit', 'inherit'] });
     const [code, signal] = await once(child, 'exit');
-    return countTests(readReport(report), code ?? signal);
+    const written = readReport(report);
+    return { ...countTests(written, code ?? signal), report: written };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

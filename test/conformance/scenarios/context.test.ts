@@ -114,6 +114,16 @@ describe('a conversation that gets long', () => {
   });
 });
 
+verifies('turn.no_sandbox', async () => {
+  // This installation has no sandbox to give.
+  const id = await openSession(stack(), { tools: ['bash', 'read', 'write'] });
+  await using stream = await follow(stack(), id);
+  await send(stack(), id, script([answer('no need of one')]));
+  expect(await stream.next('session.status_idle')).toMatchObject({ stop_reason: { type: 'end_turn' } });
+  expect(texts(stream.events, 'agent.message')).toEqual(['no need of one']);
+  expect((await modelRequests(stack(), id))[0]!.body.tools).toHaveLength(3);
+});
+
 verifies('turn.tool_rounds', async () => {
   const id = await openSession(stack(), { tools: ['web_search'] });
   await using stream = await follow(stack(), id);

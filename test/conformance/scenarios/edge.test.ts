@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect } from 'vitest';
 import { expectRefusal, type Foreign, type RawAnswer, raw } from '../client.ts';
 import { openSession } from '../conversation.ts';
+import { watchedFetch } from '../observe.ts';
 import { OPERATOR_KEY, type Stack } from '../stack.ts';
 import { useStack, verifies } from '../verifies.ts';
 import { type WireAnswer, wire } from '../wire.ts';
@@ -60,7 +61,7 @@ describe('a body', () => {
         const big = Buffer.alloc(LIMIT_BYTES + 1, ' ');
         const tooLarge = { status: 413, type: 'request_too_large', says: `${LIMIT_BYTES} bytes` };
         const send = (body: Buffer, more: object) =>
-          fetch(`${stack().url()}/v1/agents`, {
+          watchedFetch(`${stack().url()}/v1/agents`, {
             method: 'POST',
             headers: { authorization: `Bearer ${OPERATOR_KEY}`, 'content-type': 'application/json', ...more },
             body: new Blob([body]).stream(),

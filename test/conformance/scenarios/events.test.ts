@@ -256,4 +256,18 @@ describe('threads', () => {
       expectRefusal(await raw(stack(), 'GET', `${path}?${query}`), { status: 400, says: query.split('=')[0]! });
     await expectRejection(sessions().threads.events.list('sthr_x', { session_id: session.id }), { status: 404 });
   });
+
+  verifies('threads.archive', async () => {
+    const session = await open();
+    const [thread] = await all(sessions().threads.list(session.id));
+    const archive = (id: string) => sessions().threads.archive(id, { session_id: session.id });
+    await expectRejection(archive(thread!.id), { status: 400, says: [thread!.id, 'primary', 'archive the session'] });
+    expect((await sessions().threads.retrieve(thread!.id, { session_id: session.id })).archived_at).toBeNull();
+    expect(await history(session.id)).toEqual([]);
+    await expectRejection(archive('sthr_x'), { status: 404 });
+    const path = `/v1/sessions/${session.id}/threads/${thread!.id}/archive`;
+    expectRefusal(await raw(stack(), 'POST', path, { body: { a: 1 } }), { status: 400, says: 'a: unknown field' });
+    await sessions().archive(session.id);
+    await expectRejection(archive(thread!.id), { status: 409, says: 'archived', shouldRetry: 'false' });
+  });
 });

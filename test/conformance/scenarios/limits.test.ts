@@ -2,6 +2,7 @@
 import { type APIError, RateLimitError } from '@anthropic-ai/sdk';
 import { describe, expect } from 'vitest';
 import { expectRefusal, raw } from '../client.ts';
+import { watchedFetch } from '../observe.ts';
 import { OPERATOR_KEY, type Stack } from '../stack.ts';
 import { useStack, verifies } from '../verifies.ts';
 
@@ -21,7 +22,7 @@ async function ask(stack: Stack, method: string, times: number): Promise<Counted
   let left = times;
   const one = async () => {
     while (left-- > 0) {
-      const response = await fetch(stack.url(left % 2) + NOWHERE, { method, headers: { authorization: `Bearer ${OPERATOR_KEY}` } });
+      const response = await watchedFetch(stack.url(left % 2) + NOWHERE, { method, headers: { authorization: `Bearer ${OPERATOR_KEY}` } });
       await response.arrayBuffer();
       const { headers, status } = response;
       answers.push({ status, retryAfter: headers.get('retry-after'), remaining: headers.get('anthropic-ratelimit-requests-remaining') });

@@ -85,6 +85,11 @@ export const ENVIRONMENT_UPDATE_GAPS = environmentFields satisfies Record<
   Refused
 >;
 
+/** The types say what packages are; a rule refuses any. */
+export const CLOUD_CONFIG_REFUSED = {
+  packages: { why: 'sandboxes have what their image has', closedBy: 'packages', sample: { pip: ['requests'] } },
+} as const satisfies Record<string, Refused>;
+
 export const SESSION_CREATE_GAPS = {
   agent: {
     why: 'no overrides of what agents cannot have',

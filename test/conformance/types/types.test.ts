@@ -2,6 +2,7 @@ import {
   AgentCreate,
   AgentUpdate,
   ClientEventIn,
+  EnvironmentConfigIn,
   EnvironmentCreate,
   EnvironmentUpdate,
   ModelIn,
@@ -24,6 +25,7 @@ const cases: [string, z.ZodType, Record<string, unknown>, Record<string, Refused
   ['ModelIn', ModelIn, { id: 'm' }, gaps.MODEL_GAPS],
   ['EnvironmentCreate', EnvironmentCreate, VALID.environment, gaps.ENVIRONMENT_CREATE_GAPS],
   ['EnvironmentUpdate', EnvironmentUpdate, {}, gaps.ENVIRONMENT_UPDATE_GAPS],
+  ['EnvironmentConfigIn', EnvironmentConfigIn, { type: 'cloud' }, gaps.CLOUD_CONFIG_REFUSED],
   ['SessionCreate', SessionCreate, VALID.session, gaps.SESSION_CREATE_GAPS],
   ['SessionUpdate', SessionUpdate, {}, gaps.SESSION_UPDATE_GAPS],
 ];

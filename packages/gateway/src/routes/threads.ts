@@ -1,4 +1,4 @@
-/** TH-1, TH-2: the threads of a session, which for now is its primary one. */
+/** TH-1 to TH-3: the threads of a session, which for now is its primary one. */
 import { invalidRequest } from '@manyhands/base';
 import { SESSION_STATUSES } from '@manyhands/contract';
 import { toThread } from '@manyhands/session-log';
@@ -6,7 +6,9 @@ import type { FastifyInstance } from 'fastify';
 import { identityOf } from '../auth.ts';
 import type { GatewayDeps } from '../deps.ts';
 import { readQuery } from '../query.ts';
+import { sessionArchived } from '../session-update.ts';
 import { checkThread, type SessionLookup } from '../sessions.ts';
+import { refuseBody } from '../validation.ts';
 
 export function registerThreads(app: FastifyInstance, { clock }: GatewayDeps, sessions: SessionLookup): void {
   app.get<{ Params: { session_id: string } }>('/v1/sessions/:session_id/threads', async (request) => {
@@ -25,4 +27,18 @@ export function registerThreads(app: FastifyInstance, { clock }: GatewayDeps, se
     checkThread(stored.record.id, request.params.thread_id);
     return toThread(stored, clock.now());
   });
+
+  app.post<{ Params: { session_id: string; thread_id: string } }>(
+    '/v1/sessions/:session_id/threads/:thread_id/archive',
+    async (request) => {
+      readQuery(request, []);
+      refuseBody(request.body);
+      const { record, state } = await sessions.get(identityOf(request), request.params.session_id);
+      checkThread(record.id, request.params.thread_id);
+      if (state.archived_at_ms !== null) throw sessionArchived(record.id);
+      throw invalidRequest(
+        `thread ${request.params.thread_id} is the primary thread, which ends with its session: archive the session instead`,
+      );
+    },
+  );
 }
