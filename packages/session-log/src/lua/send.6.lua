@@ -1,11 +1,11 @@
 -- Appends client events, sets the state and marks the session dirty: the acknowledged write of a client (I1, I5).
--- KEYS state, log, queue, dirty, sent
--- ARGV 1 now, 2 dirty member, 3 is the client trying again (1|0), 4 seconds to remember the send,
+-- KEYS state, log, queue, dirty, sent, types
+-- ARGV 1 now, 2 dirty member, 3 is the client trying again (1|0), 4 seconds to remember the send, 5 the head that the ids carry,
 --      then per event six: id, type, body field, body, call that it answers ('' none), position of its answer if it has one already ('' no)
 -- Returns {1, starts work (1|0: a session at work has its worker already), position and processed_at of each}, {2, remembered positions},
 --         {-1} no such session, {-2} archived, {-3, n} event n answers a call that does not wait for this kind of answer,
 --         {-4, n, calls} event n is a message and the session waits for answers to these calls,
---         {-5, n} event n asks for work and the session rests at its budget.
+--         {-5, n} event n asks for work and the session rests at its budget, {-6, head} the ids carry a head that is too old.
 -- Why atomic: an event without its dirty mark would sleep; a status without its event would lie.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or status == 'deleted' then return { -1 } end
@@ -13,9 +13,12 @@ if not status or status == 'deleted' then return { -1 } end
 local remembered = redis.call('GET', KEYS[5])
 if remembered then
   local id, positions = string.match(remembered, '^([^|]*)|(.*)$')
-  if ARGV[3] == '1' or id == ARGV[5] then return { 2, positions } end
+  if ARGV[3] == '1' or id == ARGV[6] then return { 2, positions } end
 end
 if redis.call('HGET', KEYS[1], 'archived_at') ~= '' then return { -2 } end
+-- An event is found from the head that its id carries, by a short scan.
+local head = redis.call('HGET', KEYS[1], 'seq')
+if tonumber(head) - tonumber(ARGV[5]) > 500 then return { -6, head } end
 
 local ANSWERS = { ['user.tool_confirmation'] = 'ask', ['user.custom_tool_result'] = 'custom' }
 local parked = redis.call('HGET', KEYS[1], 'parked') == '1'
@@ -28,7 +31,7 @@ local unanswered = tonumber(redis.call('HGET', KEYS[1], 'unanswered') or '0')
 local answered = {}
 local waiting = parked
 local left = unanswered
-for i = 5, #ARGV, 6 do
+for i = 6, #ARGV, 6 do
   local type, call = ARGV[i + 1], ARGV[i + 4]
   if type == 'user.interrupt' then
     waiting = false
@@ -38,11 +41,11 @@ for i = 5, #ARGV, 6 do
       local id = string.match(field, '^call:(.*)$')
       if id and not answered[id] then calls[#calls + 1] = id end
     end
-    return { -4, (i - 5) / 6, table.concat(calls, ',') }
+    return { -4, (i - 6) / 6, table.concat(calls, ',') }
   elseif at_cap and not ANSWERS[type] then
-    return { -5, (i - 5) / 6 }
+    return { -5, (i - 6) / 6 }
   elseif call ~= '' and ARGV[i + 5] == '' then
-    if redis.call('HGET', KEYS[1], 'call:' .. call) ~= ANSWERS[type] then return { -3, (i - 5) / 6 } end
+    if redis.call('HGET', KEYS[1], 'call:' .. call) ~= ANSWERS[type] then return { -3, (i - 6) / 6 } end
     if not answered[call] then left = left - 1 end
     answered[call] = 0
   end
@@ -53,7 +56,7 @@ local positions = {}
 local time
 local work = false
 local interrupted = false
-for i = 5, #ARGV, 6 do
+for i = 6, #ARGV, 6 do
   local type, call = ARGV[i + 1], ARGV[i + 4]
   local at_rest = status == 'idle' and not parked and redis.call('LLEN', KEYS[3]) == 0
   local position
@@ -65,7 +68,7 @@ for i = 5, #ARGV, 6 do
   elseif type == 'user.custom_tool_result' then
     -- Handled as soon as it is here.
     time = time or next_time(KEYS[1], ARGV[1])
-    position = add(KEYS[1], KEYS[2], ARGV[i], type, 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
+    position = add(KEYS[1], KEYS[2], KEYS[6], ARGV[i], type, 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
     reply[#reply + 1] = position
     reply[#reply + 1] = time
     work = true
@@ -75,11 +78,11 @@ for i = 5, #ARGV, 6 do
   elseif type == 'user.interrupt' and at_rest then
     -- Nothing to interrupt: recorded as handled, and no work.
     time = time or next_time(KEYS[1], ARGV[1])
-    position = add(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1], 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
+    position = add(KEYS[1], KEYS[2], KEYS[6], ARGV[i], ARGV[i + 1], 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
     reply[#reply + 1] = position
     reply[#reply + 1] = time
   else
-    position = add(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1], 'q', '', ARGV[i + 2], ARGV[i + 3], '', '')
+    position = add(KEYS[1], KEYS[2], KEYS[6], ARGV[i], ARGV[i + 1], 'q', '', ARGV[i + 2], ARGV[i + 3], '', '')
     redis.call('RPUSH', KEYS[3], position)
     reply[#reply + 1] = position
     reply[#reply + 1] = ''
@@ -105,7 +108,10 @@ if work then
   else
     redis.call('ZADD', KEYS[4], 'NX', ARGV[1], ARGV[2])
   end
+elseif status == 'idle' and #positions > 0 and unfolded(KEYS[1]) then
+  reply[2] = 1
+  redis.call('ZADD', KEYS[4], 'NX', ARGV[1], ARGV[2])
 end
 redis.call('HSET', KEYS[1], 'updated_at', ARGV[1])
-if #positions > 0 then redis.call('SET', KEYS[5], ARGV[5] .. '|' .. table.concat(positions, ','), 'EX', ARGV[4]) end
+if #positions > 0 then redis.call('SET', KEYS[5], ARGV[6] .. '|' .. table.concat(positions, ','), 'EX', ARGV[4]) end
 return reply
