@@ -3,15 +3,13 @@
  * `npm run bench` prints the table with more samples; here the ratios that we reach are held with slack, since such machines move by
  * a factor of two.
  */
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createRedis, pause } from '@manyhands/base';
 import { silentLogger, startTestRedis } from '@manyhands/test-kit';
-import { Queue, Worker } from 'bullmq';
 import { Pool } from 'undici';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { say, startSession, untilEvent, untilIdle } from '../e2e/conversation.ts';
 import { type Instance, startInstance } from '../e2e/instance.ts';
+import { startBareQueue, startBareServer } from './bare.ts';
 import { measure, row, type Timing } from './timing.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
@@ -68,14 +66,8 @@ test('an event is accepted in little more than an HTTP round trip and one durabl
   await say(instance.client, sessionId, 'hold the turn');
   await untilEvent(instance.client, sessionId, 'span.model_request_start');
 
-  const echo = createServer((request, response) => {
-    request.resume().on('end', async () => {
-      await redis.xadd('bench:echo', '*', 'e', event);
-      response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
-    });
-  });
-  await new Promise<void>((resolve) => echo.listen(0, '127.0.0.1', resolve));
-  const plain = new Pool(`http://127.0.0.1:${(echo.address() as AddressInfo).port}`, { connections: 1 });
+  const echo = await startBareServer(redisServer.url, 'bench:echo');
+  const plain = new Pool(echo.url, { connections: 1 });
   const ours = new Pool(instance.url, { connections: 1 });
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${instance.apiKey}` };
   const post = async (pool: Pool, path: string) => {
@@ -95,23 +87,7 @@ test('an event is accepted in little more than an HTTP round trip and one durabl
 }, 120_000);
 
 test('the first model request leaves soon after the event was sent', async () => {
-  const connections = [
-    createRedis(redisServer.url, 'patient', silentLogger, 'bq'),
-    createRedis(redisServer.url, 'patient', silentLogger, 'bw'),
-  ];
-  const queue = new Queue('bench', { connection: connections[0]!, prefix: '{bench}' });
-  let started: (at: number) => void = () => {};
-  const worker = new Worker('bench', async () => started(performance.now()), { connection: connections[1]!, prefix: '{bench}' });
-  await worker.waitUntilReady();
-  const bare = () =>
-    measure(N, async () => {
-      const at = new Promise<number>((resolve) => {
-        started = resolve;
-      });
-      const begin = performance.now();
-      await queue.add('noop', { a: 1 });
-      return (await at) - begin;
-    });
+  const bare = await startBareQueue(redisServer.url);
 
   const api = new Pool(instance.url, { connections: 1 });
   const headers = { 'content-type': 'application/json', authorization: `Bearer ${instance.apiKey}` };
@@ -119,7 +95,7 @@ test('the first model request leaves soon after the event was sent', async () =>
   for (let i = 0; i < N + 10; i++) sessions.push(await startSession(instance.client));
   let used = 0;
   await holds('event sent → first model request', 8, '≤ 2.5 × bare BullMQ add → start', async () => ({
-    floor: await bare(),
+    floor: await measure(N, () => bare.start()),
     ours: await measure(Math.min(N, sessions.length - 10), async () => {
       const sessionId = sessions[used++ % sessions.length]!;
       const mark = `mark-${used}-end`;
@@ -134,29 +110,12 @@ test('the first model request leaves soon after the event was sent', async () =>
     }),
   }));
   await api.close();
-  await worker.close();
-  await queue.close();
-  for (const connection of connections) connection.disconnect();
+  await bare.close();
 }, 240_000);
 
 test('a model delta reaches the client soon', async () => {
-  const reader = createRedis(redisServer.url, 'patient', silentLogger, 'br');
-  const sse = createServer(async (_request, response) => {
-    response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
-    let last = '$';
-    for (;;) {
-      const reply = (await reader.xread('BLOCK', 0, 'STREAMS', 'bench:sse', last).catch(() => null)) as
-        | [string, [string, string[]][]][]
-        | null;
-      if (!reply) return;
-      for (const [id, fields] of reply[0]![1]) {
-        last = id;
-        response.write(`event: x\ndata: ${fields[1]}\n\n`);
-      }
-    }
-  });
-  await new Promise<void>((resolve) => sse.listen(0, '127.0.0.1', resolve));
-  const floorStream = await follow(`http://127.0.0.1:${(sse.address() as AddressInfo).port}`, {});
+  const bare = await startBareServer(redisServer.url, 'bench:sse');
+  const floorStream = await follow(bare.url, {});
 
   upstream.hold = true;
   const sessionId = await startSession(instance.client);
@@ -186,9 +145,7 @@ test('a model delta reaches the client soon', async () => {
   upstream.finish();
   floorStream.close();
   oursStream.close();
-  reader.disconnect();
-  sse.closeAllConnections();
-  sse.close();
+  bare.close();
 }, 120_000);
 
 /** Reads a stream and tells when a text was seen on it. */

@@ -35,12 +35,12 @@ function changesOf({ record, state }: StoredSession, wanted: SessionUpdate): Ses
   return changes;
 }
 
-/** `find` reads the session anew, or throws 404. `resumed`: the session stopped at its budget and wants a worker now. */
+/** `find` reads the session anew, or throws 404. `wantsWorker`: it has work again, or its log has to be folded. */
 export async function changeSession(
   { sessionLog: log, prices, clock }: Pick<GatewayDeps, 'sessionLog' | 'prices' | 'clock'>,
   find: () => Promise<StoredSession>,
   wanted: SessionUpdate,
-): Promise<{ stored: StoredSession; resumed: boolean }> {
+): Promise<{ stored: StoredSession; wantsWorker: boolean }> {
   for (let round = 0; round < ROUNDS; round++) {
     const stored = await find();
     const { id } = stored.record;
@@ -51,9 +51,9 @@ export async function changeSession(
     const changes = changesOf(stored, wanted);
     const budget = budgetChange(stored, wanted.budget, prices, clock.now());
     if (budget !== undefined) changes.budget = budget;
-    if (Object.keys(changes).length === 0) return { stored, resumed: false };
+    if (Object.keys(changes).length === 0) return { stored, wantsWorker: false };
     const outcome = await log.update(id, stored.state.revision, changes);
-    if (outcome === 'updated' || outcome === 'resumed') return { stored: await find(), resumed: outcome === 'resumed' };
+    if (outcome === 'updated' || outcome === 'wants_worker') return { stored: await find(), wantsWorker: outcome === 'wants_worker' };
     if (outcome === 'missing') throw notFound('session', id);
     if (outcome === 'archived') throw sessionArchived(id);
     if (outcome === 'running') throw toolsInUse(id);

@@ -3,7 +3,7 @@
  * Parking is the same while calls wait for their client: no job, no worker and no lease is left (I9).
  */
 import type { SessionErrorType, StopDetails, StopReason } from '@manyhands/contract';
-import { activeMs } from '@manyhands/session-log';
+import { type AppendBatch, activeMs } from '@manyhands/session-log';
 import { budgetMust, spent } from './budget.ts';
 import { writeCheckpoint } from './checkpoint.ts';
 import type { OpenCall } from './context.ts';
@@ -24,13 +24,10 @@ interface Idle {
 const PARKED = 'requires_action';
 
 async function tellIdle(turn: Turn, { stop, details = null, before = [], answered = [], silent = false }: Idle): Promise<boolean> {
-  const { deps, journal } = turn;
   // Told idle, its files are there (I6).
   if (!silent) await turn.tools.capture();
-  const { checkpointed } = turn;
-  const checkpoint = await writeCheckpoint(turn, 'idle');
-  const now = deps.clock.now();
-  const told = await journal.append(silent ? [] : [...before, ...idleEvents(turn, stop, now, details)], {
+  const now = turn.deps.clock.now();
+  return appendWithCheckpoint(turn, silent ? [] : [...before, ...idleEvents(turn, stop, now, details)], {
     ...(stop.type === PARKED ? { parkAt: turn.context.position } : { goIdle: true, calls: answered.map(closedCall) }),
     ...(stop.type === 'budget_reached' ? { budget: budgetMust(turn, 'reached') } : {}),
     state: {
@@ -42,10 +39,16 @@ async function tellIdle(turn: Turn, { stop, details = null, before = [], answere
       usage: turn.usage,
       spentNano: spent(turn, now),
       capped: stop.type === 'budget_reached',
-      ...(checkpoint ? { checkpoint } : {}),
     },
   });
-  if (told !== false) return true;
+}
+
+/** The last append of a turn; false, with nothing written, when something new is waiting. */
+async function appendWithCheckpoint(turn: Turn, entries: JournalEntry[], rest: Omit<AppendBatch, 'entries'>): Promise<boolean> {
+  const { checkpointed } = turn;
+  const checkpoint = await writeCheckpoint(turn, 'idle');
+  const state = { ...rest.state, ...(checkpoint ? { checkpoint } : {}) };
+  if ((await turn.journal.append(entries, { ...rest, state })) !== false) return true;
   // Nothing refers to the new checkpoint: the one before still counts.
   turn.checkpointed = checkpointed;
   await lookAgain(turn);
@@ -55,6 +58,14 @@ async function tellIdle(turn: Turn, { stop, details = null, before = [], answere
 /** The log knows of something that did not arrive here yet. */
 async function lookAgain(turn: Turn): Promise<void> {
   await Promise.all([turn.journal.catchUp(), turn.inbox.refresh()]);
+}
+
+/**
+ * Nothing to do: the dirty mark goes, nothing is appended. A log that went on without turns is folded, so that the next one starts as soon as
+ * ever (I14). False when something is waiting.
+ */
+export function leaveIdle(turn: Turn): Promise<boolean> {
+  return appendWithCheckpoint(turn, [], { goIdle: true });
 }
 
 /** Ends the turn, with `end_turn` unless the model refused; false when something new is waiting. */

@@ -14,7 +14,7 @@
 import type { LogEntry } from '@manyhands/session-log';
 import { writeCheckpoint } from './checkpoint.ts';
 import type { OpenCall } from './context.ts';
-import { endTurn, giveUp, park, stopAtBudget } from './go-idle.ts';
+import { endTurn, giveUp, leaveIdle, park, stopAtBudget } from './go-idle.ts';
 import { appendAll, type JournalEntry } from './journal.ts';
 import { modelStep } from './model-step.ts';
 import { startableCalls, waitingCalls } from './open-calls.ts';
@@ -98,9 +98,7 @@ export async function runTurn(turn: Turn): Promise<TurnEnd> {
       if (await endTurn(turn)) return 'idle';
       continue;
     }
-    // Nothing to do: the dirty mark goes, nothing is appended.
-    if ((await journal.append([], { goIdle: true })) !== false) return 'idle';
-    await inbox.refresh();
+    if (await leaveIdle(turn)) return 'idle';
   }
 }
 

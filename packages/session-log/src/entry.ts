@@ -27,12 +27,42 @@ export async function encodeBody(
 
 export type RawEntry = [id: string, fields: string[]];
 
-/** Reads an entry; a body in the blob store is fetched. */
-export async function decodeEntry(blobs: BlobStore, raw: RawEntry): Promise<LogEntry> {
+/** What an entry says without its body. */
+export interface EntryHead {
+  position: number;
+  kind: LogEntry['kind'];
+  id: string;
+  type: string;
+  /** `processed_at` in milliseconds; null while queued. */
+  time: number | null;
+  arrival: number | null;
+  raw: RawEntry;
+}
+
+function fieldsOf(raw: RawEntry): Map<string, string> {
   const fields = new Map<string, string>();
   for (let i = 0; i + 1 < raw[1].length; i += 2) fields.set(raw[1][i]!, raw[1][i + 1]!);
-  const position = Number.parseInt(raw[0], 10);
-  const id = fields.get('i') ?? '';
+  return fields;
+}
+
+export function entryHead(raw: RawEntry, fields: ReadonlyMap<string, string> = fieldsOf(raw)): EntryHead {
+  const time = fields.get('p') ?? '';
+  const arrival = fields.get('a') ?? '';
+  return {
+    position: Number.parseInt(raw[0], 10),
+    kind: fields.get('k') === 'q' ? 'queued' : 'event',
+    id: fields.get('i') ?? '',
+    type: fields.get('t') ?? '',
+    time: time === '' ? null : Number(time),
+    arrival: arrival === '' ? null : Number(arrival),
+    raw,
+  };
+}
+
+/** Reads an entry; a body in the blob store is fetched. */
+export async function decodeEntry(blobs: BlobStore, raw: RawEntry): Promise<LogEntry> {
+  const fields = fieldsOf(raw);
+  const { position, kind, id, type, time, arrival } = entryHead(raw, fields);
   const reference = fields.get('r');
   let json = fields.get('b');
   if (reference !== undefined) {
@@ -40,20 +70,13 @@ export async function decodeEntry(blobs: BlobStore, raw: RawEntry): Promise<LogE
     if (!blob) throw new AppError('internal', `the body of event ${id} is missing from the blob store`);
     json = blob.toString('utf8');
   }
-  const time = fields.get('p') ?? '';
   const hidden = fields.get('x') ?? '';
-  const arrival = fields.get('a') ?? '';
   return {
     position,
-    kind: fields.get('k') === 'q' ? 'queued' : 'event',
-    event: {
-      id,
-      type: fields.get('t'),
-      processed_at: time === '' ? null : timestamp(Number(time)),
-      ...(JSON.parse(json ?? '{}') as object),
-    } as SessionEvent,
+    kind,
+    event: { id, type, processed_at: time === null ? null : timestamp(time), ...(JSON.parse(json ?? '{}') as object) } as SessionEvent,
     hidden: hidden === '' ? null : JSON.parse(hidden),
-    arrival: arrival === '' ? null : Number(arrival),
+    arrival,
   };
 }
 

@@ -6,6 +6,7 @@
  * | mh:{bNN}:s:<session>:rec           | string | the session's                          | delete.lua          |
  * | mh:{bNN}:s:<session>:state         | hash   | the session's, then 60 s               | expiry (delete.lua) |
  * | mh:{bNN}:s:<session>:log           | stream | the session's, then 60 s               | expiry (delete.lua) |
+ * | mh:{bNN}:s:<session>:types         | string | the session's, then 60 s               | expiry (delete.lua) |
  * | mh:{bNN}:s:<session>:queue         | list   | while client events are not stamped    | append.lua          |
  * | mh:{bNN}:s:<session>:files         | hash   | the session's                          | delete, finishDeletes |
  * | mh:{bNN}:s:<session>:lease         | string | lease time, renewed by its worker      | expiry, release.lua |
@@ -39,6 +40,7 @@ export interface SessionKeys {
   rec: string;
   state: string;
   log: string;
+  types: string;
   queue: string;
   lease: string;
   files: string;
@@ -54,6 +56,7 @@ export function sessionKeys(sessionId: string): SessionKeys {
     rec: `${base}:rec`,
     state: `${base}:state`,
     log: `${base}:log`,
+    types: `${base}:types`,
     queue: `${base}:queue`,
     lease: `${base}:lease`,
     files: `${base}:files`,

@@ -1,6 +1,7 @@
 /** The Lua scripts as commands of a connection. The number of keys stands in the file name; results are documented in each file. */
 import { readFileSync } from 'node:fs';
 import type { Redis } from '@manyhands/base';
+import { TYPE_BITS } from './type-index.ts';
 
 type Reply = (string | number)[];
 type Argument = string | number;
@@ -15,27 +16,36 @@ export type ScriptedRedis = Redis & {
   mhRelease(...keysAndArguments: Argument[]): Promise<number>;
   mhChange(...keysAndArguments: Argument[]): Promise<number>;
   mhFiles(...keysAndArguments: Argument[]): Promise<number | Reply>;
+  mhFindTime(...keysAndArguments: Argument[]): Promise<number>;
 };
 
 const SCRIPTS = {
-  mhCreate: 'create.6',
-  mhSend: 'send.5',
-  mhAppend: 'append.4',
+  mhCreate: 'create.7',
+  mhSend: 'send.6',
+  mhAppend: 'append.5',
   mhAcquire: 'acquire.5',
   mhRenew: 'renew.2',
   mhRelease: 'release.3',
-  mhChange: 'change.6',
+  mhChange: 'change.7',
   mhFiles: 'files.2',
+  mhFindTime: 'find-time.1',
 };
 
 function source(file: string): string {
   return readFileSync(new URL(`../src/lua/${file}.lua`, import.meta.url), 'utf8');
 }
 
+/** The numbers of the types, for the scripts: `local TYPE_BITS = { ['user.message'] = 1, … }`. */
+function typeBits(): string {
+  return `local TYPE_BITS = { ${Object.entries(TYPE_BITS)
+    .map(([type, bit]) => `['${type}'] = ${bit}`)
+    .join(', ')} }`;
+}
+
 /** Adds the scripts to a connection; adding them again changes nothing. */
 export function defineScripts(redis: Redis): ScriptedRedis {
   if (!('mhAppend' in redis)) {
-    const prelude = source('prelude');
+    const prelude = `${typeBits()}\n${source('prelude')}`;
     for (const [name, file] of Object.entries(SCRIPTS)) {
       (redis as Redis).defineCommand(name, { lua: `${prelude}\n${source(file)}`, numberOfKeys: Number(file.split('.')[1]) });
     }

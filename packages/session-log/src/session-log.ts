@@ -24,9 +24,9 @@ const PLACES_MAX = 10_000;
 const IDLE_EVENTS = 3;
 const CREATION_GIVEN_UP_MS = 30_000;
 
-type Change = 'done' | 'resumed' | 'unchanged' | 'missing' | 'archived' | 'running' | 'stale';
+type Change = 'done' | 'wants_worker' | 'unchanged' | 'missing' | 'archived' | 'running' | 'stale';
 const CHANGE_CODES: Record<number, Change> = {
-  2: 'resumed',
+  2: 'wants_worker',
   1: 'done',
   0: 'unchanged',
   [-1]: 'missing',
@@ -92,6 +92,7 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
       keys.queue,
       keys.deleted,
       keys.dirty,
+      keys.types,
       clock.now(),
       what,
       state.revision,
@@ -134,6 +135,7 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
         keys.queue,
         keys.dirty,
         keys.files,
+        keys.types,
         JSON.stringify(record),
         record.created_at_ms,
         dirtyMember(record.id, record.workspace_id),
@@ -150,8 +152,8 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
       if (!place) return { outcome: 'missing' };
       const { workspaceId } = place;
       const keys = sessionKeys(sessionId);
-      const { ids: minted, flat } = await prepare(workspaceId, sessionId, place.head, bodies);
-      const idleIds = Array.from({ length: IDLE_EVENTS }, () => ids.eventId(place.head)).join();
+      let mintedAt = place.head;
+      let { ids: minted, flat } = await prepare(workspaceId, sessionId, mintedAt, bodies);
       /** Where the log has the answer already, by place in the request. */
       const known = new Map<number, number>();
       const ask = () =>
@@ -161,16 +163,26 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
           keys.queue,
           keys.dirty,
           keys.sent(digest),
+          keys.types,
           clock.now(),
           dirtyMember(sessionId, workspaceId),
           isRetry ? 1 : 0,
           SENT_MEMORY_SECONDS,
-          idleIds,
+          Array.from({ length: IDLE_EVENTS }, () => ids.eventId(mintedAt)).join(),
+          mintedAt,
           ...bodies.flatMap((body, i) => [...flat.slice(i * 4, i * 4 + 4), answeredCall(body) ?? '', known.get(i) ?? '']),
         );
       let reply = await ask();
-      // Each round either ends or learns of one more answer that was given before.
-      while (reply[0] === -3) {
+      // Each round either ends or learns something: where the log is by now, or of one more answer that was given before.
+      while (reply[0] === -3 || reply[0] === -6) {
+        if (reply[0] === -6) {
+          mintedAt = place.head = Number(reply[1]);
+          minted = bodies.map(() => ids.eventId(mintedAt));
+          // Bodies that were stored keep their keys.
+          flat = flat.map((value, i) => (i % 4 === 0 ? minted[i / 4]! : value));
+          reply = await ask();
+          continue;
+        }
         const index = Number(reply[1]);
         const body = bodies[index]!;
         const given = await firstAnswer(events.read, sessionId, body);
@@ -222,7 +234,7 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
         ...(budget === undefined ? {} : { budget }),
       };
       const result = await change(stored, 'update', fields, [body], agent && { ...record, agent });
-      return result === 'done' ? 'updated' : (result as 'resumed' | 'stale' | 'missing' | 'archived' | 'running');
+      return result === 'done' ? 'updated' : (result as 'wants_worker' | 'stale' | 'missing' | 'archived' | 'running');
     },
 
     async archive(sessionId) {

@@ -67,6 +67,7 @@ export function createSessionWriter({ redis: connection, blobs, clock }: Pick<Se
         keys.log,
         keys.queue,
         keys.dirty,
+        keys.types,
         lease.epoch,
         n,
         now,

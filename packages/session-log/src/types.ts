@@ -126,6 +126,7 @@ export interface SessionChange {
 }
 
 export type SendResult =
+  /** `startsWork`: a worker is wanted, to run a turn or to fold a log that went on without one. */
   | { outcome: 'stored'; events: SessionEvent[]; startsWork: boolean }
   /** The same request was stored before (CONTRACT 8 K); nothing was appended. */
   | { outcome: 'repeated'; events: SessionEvent[] }
@@ -183,13 +184,13 @@ export interface SessionLog {
   list(workspaceId: string, query: SessionQuery): Promise<SessionPage>;
   /**
    * Makes the changes and appends `session.updated` with them. `stale`: somebody else changed the session since `revision`. `running`: its
-   * agent changes only while it is idle. `resumed`: the session stopped at its budget and has work again; it wants a worker.
+   * agent changes only while it is idle. `wants_worker`: it stopped at its budget and has work again, or its log is long unfolded.
    */
   update(
     sessionId: string,
     revision: number,
     change: SessionChange,
-  ): Promise<'updated' | 'resumed' | 'stale' | 'missing' | 'archived' | 'running'>;
+  ): Promise<'updated' | 'wants_worker' | 'stale' | 'missing' | 'archived' | 'running'>;
   /** `taken`: another file is mounted at this path, above or below it. Retries with the same id add nothing. */
   addFile(
     sessionId: string,

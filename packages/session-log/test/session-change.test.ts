@@ -209,7 +209,7 @@ describe('a budget', () => {
       expect(ignored).toMatchObject({ outcome: 'stored', startsWork: false, events: [{ processed_at: expect.any(String) }] });
       expect((await f.log.get(id))!.state).toMatchObject({ head, status: 'idle' });
       expect(await f.log.update(id, await revision(id), { title: 'same budget' })).toBe('updated');
-      expect(await f.log.update(id, await revision(id), { budget })).toBe('resumed');
+      expect(await f.log.update(id, await revision(id), { budget })).toBe('wants_worker');
       const { state } = (await f.log.get(id))!;
       expect(state).toMatchObject({ status: 'running', budget, running_since_ms: expect.any(Number) });
       expect(await f.writer.due(100, 0)).toContainEqual({ sessionId: id, workspaceId: 'wrkspc_test' });

@@ -355,7 +355,7 @@ describe('the end of a session', () => {
       for (const id of [big.id, session.id]) {
         // What a stream may still be reading ends by itself.
         const keys = await redis.keys(`mh:*${id}*`);
-        expect(keys.map((key) => key.split(':').at(-1)).toSorted()).toEqual(['log', 'state']);
+        expect(keys.map((key) => key.split(':').at(-1)).toSorted()).toEqual(['log', 'state', 'types']);
         for (const key of keys) expect(await redis.ttl(key)).toBeGreaterThan(0);
       }
     } finally {

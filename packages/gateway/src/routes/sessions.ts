@@ -77,8 +77,8 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
     readQuery(request, []);
     const find = () => sessions.get(identityOf(request), request.params.session_id);
     await find();
-    const { stored, resumed } = await changeSession(deps, find, parseBody(SessionUpdate, request.body ?? {}));
-    if (resumed) wakes.wake(stored.record.workspace_id, stored.record.id);
+    const { stored, wantsWorker } = await changeSession(deps, find, parseBody(SessionUpdate, request.body ?? {}));
+    if (wantsWorker) wakes.wake(stored.record.workspace_id, stored.record.id);
     return shown(stored);
   });
 

@@ -1,5 +1,5 @@
 -- Creates a session with its first events, or nothing if it exists (a resent command).
--- KEYS rec, state, log, queue, dirty, files
+-- KEYS rec, state, log, queue, dirty, files, types
 -- ARGV 1 record JSON, 2 now, 3 dirty member, 4 number of fields and values of the files, then those, 5+ number of state fields and values,
 --      then those, then per event: id, type, body field, body
 -- Returns 1 created, 0 existed.
@@ -11,7 +11,7 @@ local fields = tonumber(ARGV[5 + files])
 redis.call('HSET', KEYS[2], unpack(ARGV, 6 + files, 5 + files + fields))
 local first = 6 + files + fields
 for i = first, #ARGV, 4 do
-  local position = add(KEYS[2], KEYS[3], ARGV[i], ARGV[i + 1], 'q', '', ARGV[i + 2], ARGV[i + 3], '', '')
+  local position = add(KEYS[2], KEYS[3], KEYS[7], ARGV[i], ARGV[i + 1], 'q', '', ARGV[i + 2], ARGV[i + 3], '', '')
   redis.call('RPUSH', KEYS[4], position)
 end
 if #ARGV >= first then

@@ -1,5 +1,5 @@
 -- A worker's append: fenced by the epoch (I3), idempotent by its number in the epoch, all or nothing.
--- KEYS state, log, queue, dirty
+-- KEYS state, log, queue, dirty, types
 -- ARGV 1 epoch, 2 n, 3 now, 4 dirty member, 5 go idle ('' no | 'idle' | the head that the worker knows: park), 6 wake at ('' or ms),
 --      7 how the budget must stand: '' | 'left' | 'reached', 8 nano-dollars spent by now,
 --      9 number of state fields and values, then those, 10+ number of calls and marks, then those: a call's id and 'ask' | 'custom' (it waits
@@ -46,10 +46,10 @@ for i = first, #ARGV, 6 do
     local entry = {}
     for f = 1, #queued, 2 do entry[queued[f]] = queued[f + 1] end
     local field = entry.b and 'b' or 'r'
-    positions[#positions + 1] = add(KEYS[1], KEYS[2], entry.i, entry.t, 'e', time, field, entry[field], '', ARGV[i + 1])
+    positions[#positions + 1] = add(KEYS[1], KEYS[2], KEYS[5], entry.i, entry.t, 'e', time, field, entry[field], '', ARGV[i + 1])
     redis.call('LREM', KEYS[3], 1, ARGV[i + 1])
   else
-    positions[#positions + 1] = add(KEYS[1], KEYS[2], ARGV[i + 1], ARGV[i + 2], 'e', time, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], '')
+    positions[#positions + 1] = add(KEYS[1], KEYS[2], KEYS[5], ARGV[i + 1], ARGV[i + 2], 'e', time, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], '')
     if ARGV[i + 2] == 'session.status_idle' then idle_at = positions[#positions] end
   end
 end

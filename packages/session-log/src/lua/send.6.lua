@@ -1,18 +1,19 @@
 -- Appends client events, sets the state and marks the session dirty: the acknowledged write of a client (I1, I5).
--- KEYS state, log, queue, dirty, sent
+-- KEYS state, log, queue, dirty, sent, types
 -- ARGV 1 now, 2 dirty member, 3 is the client trying again (1|0), 4 seconds to remember the send, 5 three ids for events of our own,
+--      6 the head that all ids carry,
 --      then per event six: id, type, body field, body, call that it answers ('' none), position of its answer if it has one already ('' no)
 -- Returns {1, starts work (1|0: a session at work has its worker already), position and processed_at of each}, {2, remembered positions},
 --         {-1} no such session, {-2} archived, {-3, n} event n answers a call that does not wait for this kind of answer,
 --         {-4, n, calls} event n is a message and the session waits for answers to these calls,
---         {-5, n} event n asks for work and the session rests at its budget.
+--         {-5, n} event n asks for work and the session rests at its budget, {-6, head} the ids carry a head that is too old.
 -- Why atomic: an event without its dirty mark would sleep; a status without its event would lie.
 -- Results that leave other calls of a parked session open need no worker: idle is told again here, with the rest, and the session stays idle.
-local FIRST = 6
+local FIRST = 7
 local IDLE = { 'session.thread_status_idle', 'session.usage', 'session.status_idle' }
 
 -- The last idle of a parked session, told again with the calls that still wait. False if it has to be made anew.
-local function tell_idle_again(state, log, left, time, ids)
+local function tell_idle_again(state, log, types, left, time, ids)
   local position, revision = string.match(redis.call('HGET', state, 'parked_at') or '', '^(%d+) (%d+)$')
   -- What the session's usage tells of its budget may have changed.
   if not position or redis.call('HGET', state, 'rev') ~= revision then return false end
@@ -33,7 +34,7 @@ local function tell_idle_again(state, log, left, time, ids)
   local i = 0
   for id in string.gmatch(ids, '[^,]+') do
     i = i + 1
-    position = add(state, log, id, IDLE[i], 'e', time, 'b', (string.gsub(bodies[i], '"event_ids":%[[^%]]*%]', list)), '', '')
+    position = add(state, log, types, id, IDLE[i], 'e', time, 'b', (string.gsub(bodies[i], '"event_ids":%[[^%]]*%]', list)), '', '')
   end
   redis.call('HSET', state, 'parked_at', position .. ' ' .. revision)
   return true
@@ -48,6 +49,9 @@ if remembered then
   if ARGV[3] == '1' or id == ARGV[FIRST] then return { 2, positions } end
 end
 if redis.call('HGET', KEYS[1], 'archived_at') ~= '' then return { -2 } end
+-- An event is found from the head that its id carries, by a short scan.
+local head = redis.call('HGET', KEYS[1], 'seq')
+if tonumber(head) - tonumber(ARGV[6]) > 500 then return { -6, head } end
 
 local ANSWERS = { ['user.tool_confirmation'] = 'ask', ['user.custom_tool_result'] = 'custom' }
 local parked = redis.call('HGET', KEYS[1], 'parked') == '1'
@@ -98,7 +102,7 @@ for i = FIRST, #ARGV, 6 do
   elseif type == 'user.custom_tool_result' then
     -- Handled as soon as it is here.
     time = time or next_time(KEYS[1], ARGV[1])
-    position = add(KEYS[1], KEYS[2], ARGV[i], type, 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
+    position = add(KEYS[1], KEYS[2], KEYS[6], ARGV[i], type, 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
     reply[#reply + 1] = position
     reply[#reply + 1] = time
     work = true
@@ -108,11 +112,11 @@ for i = FIRST, #ARGV, 6 do
   elseif type == 'user.interrupt' and at_rest then
     -- Nothing to interrupt: recorded as handled, and no work.
     time = time or next_time(KEYS[1], ARGV[1])
-    position = add(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1], 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
+    position = add(KEYS[1], KEYS[2], KEYS[6], ARGV[i], ARGV[i + 1], 'e', time, ARGV[i + 2], ARGV[i + 3], '', '')
     reply[#reply + 1] = position
     reply[#reply + 1] = time
   else
-    position = add(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1], 'q', '', ARGV[i + 2], ARGV[i + 3], '', '')
+    position = add(KEYS[1], KEYS[2], KEYS[6], ARGV[i], ARGV[i + 1], 'q', '', ARGV[i + 2], ARGV[i + 3], '', '')
     redis.call('RPUSH', KEYS[3], position)
     reply[#reply + 1] = position
     reply[#reply + 1] = ''
@@ -129,7 +133,7 @@ end
 if left ~= unanswered then redis.call('HINCRBY', KEYS[1], 'unanswered', left - unanswered) end
 if parked and (left == 0 or interrupted) then redis.call('HSET', KEYS[1], 'parked', 0) end
 if work and status == 'idle' and parked and left > 0 and not queued then
-  work = not tell_idle_again(KEYS[1], KEYS[2], left, time, ARGV[5])
+  work = not tell_idle_again(KEYS[1], KEYS[2], KEYS[6], left, time, ARGV[5])
 end
 if work then
   if status == 'idle' then
@@ -142,6 +146,9 @@ if work then
   else
     redis.call('ZADD', KEYS[4], 'NX', ARGV[1], ARGV[2])
   end
+elseif status == 'idle' and #positions > 0 and unfolded(KEYS[1]) then
+  reply[2] = 1
+  redis.call('ZADD', KEYS[4], 'NX', ARGV[1], ARGV[2])
 end
 redis.call('HSET', KEYS[1], 'updated_at', ARGV[1])
 if #positions > 0 then redis.call('SET', KEYS[5], ARGV[FIRST] .. '|' .. table.concat(positions, ','), 'EX', ARGV[4]) end

@@ -1,0 +1,33 @@
+/** Logs that go on without turns: a worker folds them now and then, so that the next turn reads little (I14). */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { INTERRUPT, type Parking, script, startParking } from './parked-fixture.ts';
+
+let parking: Parking;
+beforeAll(async () => {
+  parking = await startParking();
+});
+afterAll(() => parking[Symbol.asyncDispose]());
+
+for (const when of ['never', 'before', 'after'] as const) {
+  test(`a long log without turns is folded and nothing is told of it; the worker dies ${when} it is written`, async () => {
+    const session = await parking.session([]);
+    const interrupts = Array.from({ length: 700 }, () => INTERRUPT);
+    await session.send(...interrupts);
+    expect(await session.due()).toBe(true);
+    await session.settle(when === 'never' ? null : { append: 1, when });
+    const { checkpoint, head, status } = await session.state();
+    expect({ head, status, folded: checkpoint?.position }).toEqual({ head: 700, status: 'idle', folded: 700 });
+
+    await session.send(...interrupts, script([{ blocks: [{ text: 'here' }] }]));
+    await session.settle();
+    const events = await session.history();
+    expect(events.slice(0, 1000).every(({ type }) => type === 'user.interrupt')).toBe(true);
+    const { blobs } = parking.deps;
+    const kept: string[] = [];
+    for await (const key of blobs.list(`wrkspc_test/${session.id}/context/`)) kept.push(key);
+    expect(kept).toEqual([(await session.state()).checkpoint!.blob]);
+    expect((await parking.deps.log.listEvents(session.id, { limit: 1, order: 'desc' })).events).toMatchObject([
+      { type: 'session.status_idle', stop_reason: { type: 'end_turn' } },
+    ]);
+  });
+}
