@@ -7,6 +7,12 @@ import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadDeclarations } from './declarations/load.ts';
 import { pathPattern } from './declarations/shape.ts';
+import { CLIENTS } from './requirements/clients.ts';
+import { RESOURCES } from './requirements/resources.ts';
+import { SESSIONS } from './requirements/sessions.ts';
+import { TOOLS } from './requirements/tools.ts';
+import { TURNS } from './requirements/turns.ts';
+import { WIRE } from './requirements/wire.ts';
 import { REQUIREMENTS, type Requirement } from './requirements.ts';
 import { ALWAYS_REFUSED, ENDPOINTS } from './surface/endpoints.ts';
 import { RULE_GROUPS } from './surface/rules.ts';
@@ -27,6 +33,11 @@ function citations(file: string): string[] {
 const cited = new Map(files.map((file) => [file, citations(file)]));
 
 describe('the requirements', () => {
+  test('are told apart by their ids, wherever they stand', () => {
+    const parts = [CLIENTS, RESOURCES, SESSIONS, TOOLS, TURNS, WIRE];
+    expect(parts.flatMap((part) => Object.keys(part)).toSorted()).toEqual(Object.keys(REQUIREMENTS).toSorted());
+  });
+
   test('are each proven by a scenario', () => {
     const proven = new Set([...cited.values()].flat());
     expect(Object.keys(REQUIREMENTS).filter((id) => !proven.has(id))).toEqual([]);

@@ -1,0 +1,5 @@
+/** A promise, and where it comes from. */
+export interface Requirement {
+  source: string;
+  promise: string;
+}
