@@ -70,7 +70,8 @@ async function main(args) {
   if (only !== 'static' && needsEngine(ROOT, filters))
     engine = prepareEngine({ root: ROOT, run, log: (line) => console.log(`  engine: ${line}`) });
   if (only === 'static' || (only === null && filters.length === 0)) {
-    for (const { name, command } of STATIC_STAGES) count(await runStage({ name, command, root: ROOT, env: stageEnv() }));
+    const stages = STATIC_STAGES.map(({ name, command }) => runStage({ name, command, root: ROOT, env: stageEnv() }));
+    for (const passed of await Promise.all(stages)) count(passed);
     if (only === 'static') return;
   }
   await findTools();
@@ -99,18 +100,17 @@ async function main(args) {
 }
 
 /**
- * Tests without containers first, so that they do not wait while the base image is made. What measures has the machine for itself: last, one
- * file after the other.
+ * While the base image is being made, tests without containers go first. What measures has the machine for itself: last, one file after the
+ * other.
  * @param {string[]} filters
  */
 function passes(filters) {
   if (filters.length > 0) return [{ args: filters, wantsEngine: true }];
+  const measuring = { args: ['test/load', '--no-file-parallelism'], wantsEngine: true };
+  if (engine?.isSettled()) return [{ args: ['--exclude', 'test/load/**'], wantsEngine: true }, measuring];
   const withEngine = filesWithEngine(ROOT).filter((file) => !file.startsWith('test/load/'));
-  return [
-    { args: ['test/load/**', ...withEngine].flatMap((file) => ['--exclude', file]), wantsEngine: false },
-    { args: withEngine, wantsEngine: true },
-    { args: ['test/load', '--no-file-parallelism'], wantsEngine: true },
-  ];
+  const others = { args: ['test/load/**', ...withEngine].flatMap((file) => ['--exclude', file]), wantsEngine: false };
+  return [others, { args: withEngine, wantsEngine: true }, measuring];
 }
 
 /** @param {string[]} args */

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { problems, say, startSession, texts, untilIdle } from '../e2e/conversation.ts';
 import { type Instance, startInstance } from '../e2e/instance.ts';
 
-const SESSIONS = 200;
+const SESSIONS = process.env['MANYHANDS_BENCH'] === '1' ? 200 : 100;
 const why = privateEngineUnavailable();
 describe('bubblewrap', () => servesAll('bubblewrap'));
 if (process.env['MANYHANDS_BENCH'] === '1')

@@ -22,7 +22,13 @@ export function prepareEngine({ root, run, log }) {
   /** @type {string | null} */
   let host = null;
   const work = prepare();
-  work.catch(() => {}); // Asked for later.
+  let settled = false;
+  work
+    .catch(() => {})
+    .finally(() => {
+      // Asked for later.
+      settled = true;
+    });
 
   async function prepare() {
     host = await findHost();
@@ -49,6 +55,8 @@ export function prepareEngine({ root, run, log }) {
   }
 
   return {
+    /** Whether `variables` answers at once. */
+    isSettled: () => settled,
     /** Variables for the tests. Never throws. */
     async variables() {
       try {
