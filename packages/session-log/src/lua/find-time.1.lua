@@ -18,7 +18,7 @@ local function stamped(low, high)
       end
       low = low + 1
     end
-    count = 64
+    count = math.min(count * 4, 64)
   end
   return nil
 end
