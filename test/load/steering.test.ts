@@ -13,7 +13,7 @@ import { row, summarise, type Timing } from './timing.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 
 const full = process.env['MANYHANDS_BENCH'] === '1';
-const N = full ? 200 : 15;
+const N = full ? 200 : 25;
 const COMMANDS = full ? 40 : 6;
 const WARM_UP = 3;
 /** What a busy machine may take on top, where the numbers are not the point. */
