@@ -22,13 +22,7 @@ export function prepareEngine({ root, run, log }) {
   /** @type {string | null} */
   let host = null;
   const work = prepare();
-  let settled = false;
-  work
-    .catch(() => {})
-    .finally(() => {
-      // Asked for later.
-      settled = true;
-    });
+  work.catch(() => {}); // Asked for later.
 
   async function prepare() {
     host = await findHost();
@@ -55,8 +49,6 @@ export function prepareEngine({ root, run, log }) {
   }
 
   return {
-    /** Whether `variables` answers at once. */
-    isSettled: () => settled,
     /** Variables for the tests. Never throws. */
     async variables() {
       try {
