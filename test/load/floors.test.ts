@@ -124,7 +124,7 @@ test('a model delta reaches the client soon', async () => {
   });
   await say(instance.client, sessionId, 'stream');
   await oursStream.sees('event_start');
-  await holds('model delta → client', 3.5, '≤ 2 × XADD → SSE', async () => ({
+  await holds('model delta → client', 5, '≤ 2 × XADD → SSE', async () => ({
     floor: await measure(N, async (i) => {
       const seen = floorStream.sees(`floor${i}!`);
       const begin = performance.now();
