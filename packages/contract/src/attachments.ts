@@ -2,14 +2,13 @@
  * Files that messages and results of custom tools refer to, `{"type":"file","file_id":"file_…"}` (CONTRACT 2.12). When such a block is sent,
  * the bytes become an attachment of the session: what the conversation has shown stays, whatever becomes of the file.
  */
-import { CLIENT_DOCUMENT_MAX_BASE64_CHARS, IMAGE_MAX_BASE64_CHARS, type ImageMediaType } from './content.ts';
+import { CLIENT_DOCUMENT_MAX_BASE64_CHARS, type ImageMediaType } from './content.ts';
 
 /** Documents by file in one request (BEHAVIOUR 5.1). */
 export const FILE_DOCUMENTS_MAX = 100;
 /** All files of a request together, each as often as it is named: more would not fit into one request to a model. */
 export const ATTACHMENTS_MAX_BYTES = 20 * 1024 * 1024;
 export const ATTACHED_TEXT_MAX_BYTES = 4 * 1024 * 1024;
-export const ATTACHED_IMAGE_MAX_BYTES = (IMAGE_MAX_BASE64_CHARS / 4) * 3;
 export const ATTACHED_PDF_MAX_BYTES = (CLIENT_DOCUMENT_MAX_BASE64_CHARS / 4) * 3;
 
 /** Where the bytes are: below the session, so that they go with it. A file never changes, so its id says it all. */

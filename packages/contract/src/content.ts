@@ -8,6 +8,7 @@ export const IMAGE_MEDIA_TYPES = ['image/png', 'image/jpeg', 'image/gif', 'image
 export type ImageMediaType = (typeof IMAGE_MEDIA_TYPES)[number];
 /** The Messages API refuses more in one image. */
 export const IMAGE_MAX_BASE64_CHARS = 5 * 1024 * 1024;
+export const IMAGE_MAX_BYTES = (IMAGE_MAX_BASE64_CHARS / 4) * 3;
 /** So that a document and what goes around it are one frame of the hand. */
 export const DOCUMENT_MAX_BASE64_CHARS = 7 * 1024 * 1024;
 

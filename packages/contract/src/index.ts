@@ -15,7 +15,6 @@ export {
 } from './agents.ts';
 export { type ApiKey, ApiKeyCreate, type CreatedApiKey, KEY_SCOPES, type KeyScope } from './api-keys.ts';
 export {
-  ATTACHED_IMAGE_MAX_BYTES,
   ATTACHED_PDF_MAX_BYTES,
   ATTACHED_TEXT_MAX_BYTES,
   ATTACHMENTS_MAX_BYTES,
@@ -45,6 +44,7 @@ export {
   DOCUMENT_MAX_BASE64_CHARS,
   type DocumentBlock,
   IMAGE_MAX_BASE64_CHARS,
+  IMAGE_MAX_BYTES,
   IMAGE_MEDIA_TYPES,
   type ImageBlock,
   type ImageMediaType,

@@ -7,7 +7,6 @@ import { isUtf8 } from 'node:buffer';
 import { AppError, invalidRequest, notFound } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import {
-  ATTACHED_IMAGE_MAX_BYTES,
   ATTACHED_PDF_MAX_BYTES,
   ATTACHED_TEXT_MAX_BYTES,
   ATTACHMENTS_MAX_BYTES,
@@ -18,6 +17,7 @@ import {
   type FileReference,
   fileBlobKey,
   fileReference,
+  IMAGE_MAX_BYTES,
   MEDIA_HEAD_BYTES,
 } from '@manyhands/contract';
 import type { StoredFile } from '@manyhands/store';
@@ -56,12 +56,16 @@ export async function checkAttachments(
   if (wanted.filter(({ kind }) => kind === 'document').length > FILE_DOCUMENTS_MAX)
     throw invalidRequest(`${list}: at most ${FILE_DOCUMENTS_MAX} documents by file in one request; send the others in another one`);
   const found = new Map<string, StoredFile>();
+  const looked = new Set<string>();
   let bytes = 0;
   for (const { fileId, field, kind } of wanted) {
     const file = found.get(fileId) ?? (await findFile({ files }, workspaceId, fileId));
     found.set(fileId, file);
-    const problem = await contentProblem(blobs, workspaceId, file, kind);
+    // A file is read once for each kind, however often it is named.
+    const look = `${kind} ${fileId}`;
+    const problem = looked.has(look) ? null : await contentProblem(blobs, workspaceId, file, kind);
     if (problem !== null) throw invalidRequest(`${field}: ${problem}`);
+    looked.add(look);
     bytes += file.size_bytes;
   }
   if (bytes > ATTACHMENTS_MAX_BYTES)
@@ -95,7 +99,7 @@ async function contentProblem(
   if (size_bytes === 0) return `${id} is empty`;
   const type = detectMedia(await head(blobs, key, id));
   if (kind === 'image')
-    return type === null || type === 'application/pdf' ? `${id} is no PNG, JPEG, GIF or WebP image` : tooLarge(ATTACHED_IMAGE_MAX_BYTES);
+    return type === null || type === 'application/pdf' ? `${id} is no PNG, JPEG, GIF or WebP image` : tooLarge(IMAGE_MAX_BYTES);
   if (type === 'application/pdf') return tooLarge(ATTACHED_PDF_MAX_BYTES);
   const large = tooLarge(ATTACHED_TEXT_MAX_BYTES);
   if (large !== null) return large;

@@ -5,13 +5,12 @@
 import {
   DOCUMENT_MAX_BYTES,
   DOCUMENT_MAX_PAGES,
-  IMAGE_MAX_BASE64_CHARS,
+  IMAGE_MAX_BYTES,
   type ImageMediaType,
   type MediaType,
   pdfProblem,
 } from '@manyhands/contract';
 
-export const IMAGE_MAX_BYTES = (IMAGE_MAX_BASE64_CHARS / 4) * 3;
 /** A limit of the Messages API. */
 export const IMAGE_MAX_PIXELS = 8_000;
 

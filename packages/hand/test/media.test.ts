@@ -1,9 +1,9 @@
 import { symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { detectMedia, HAND_MAX_FRAME_BYTES, type ToolOutcome } from '@manyhands/contract';
+import { detectMedia, HAND_MAX_FRAME_BYTES, IMAGE_MAX_BYTES, type ToolOutcome } from '@manyhands/contract';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { IMAGE_MAX_BYTES, mediaProblem } from '../src/media.ts';
+import { mediaProblem } from '../src/media.ts';
 import { callOf, type HandProcess, startHand } from './hand-process.ts';
 import { GIF, JPEG, pdf, png, WEBP_LOSSLESS, WEBP_LOSSY } from './media-samples.ts';
 

@@ -65,8 +65,10 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
       return found as RawEntry[];
     });
   }
+  const readAt = async (sessionId: string, positions: readonly (number | string)[]): Promise<LogEntry[]> =>
+    decodeEntries(blobs, await at(sessionId, positions));
   async function pending(sessionId: string, known?: number[]): Promise<LogEntry[]> {
-    return decodeEntries(blobs, await at(sessionId, known ?? (await redis.lrange(sessionKeys(sessionId).queue, 0, -1))));
+    return readAt(sessionId, known ?? (await redis.lrange(sessionKeys(sessionId).queue, 0, -1)));
   }
   /** What is queued, and then the head of the log. */
   async function ends(sessionId: string): Promise<{ queued: EntryHead[]; head: number }> {
@@ -200,6 +202,7 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
     listEvents,
     findEvent,
     pending,
+    readAt,
     read: async (sessionId: string, after: number, limit: number) =>
       decodeEntries(blobs, await range(sessionId, { from: after + 1, to: Number.POSITIVE_INFINITY }, limit)),
   };

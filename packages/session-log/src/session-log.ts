@@ -2,11 +2,11 @@
  * The gateway's side of the log. Each change is one Lua call: a request is acknowledged only when its events, the state that goes with
  * them and the dirty mark are written together (I1, I5, I6).
  */
-import { AppError, type Redis } from '@manyhands/base';
+import { AppError } from '@manyhands/base';
 import type { EventBody, SessionEvent } from '@manyhands/contract';
 import { primaryThreadId, timestamp } from '@manyhands/contract';
 import { answeredCall, firstAnswer, latestForm } from './answers.ts';
-import { decodeEntries, encodeBody, type RawEntry } from './entry.ts';
+import { encodeBody } from './entry.ts';
 import { createEventList } from './event-list.ts';
 import { BUCKETS, deletedKey, dirtyMember, parseDirtyMember, sessionIndexKey, sessionKeys } from './keys.ts';
 import { defineScripts } from './scripts.ts';
@@ -198,8 +198,7 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
       }
       if (reply[0] === -2) return { outcome: 'archived' };
       if (reply[0] === 2) {
-        const entries = await entriesAt(redis, keys.log, String(reply[1]).split(','));
-        const decoded = await decodeEntries(blobs, entries);
+        const decoded = await events.readAt(sessionId, String(reply[1]).split(','));
         return { outcome: 'repeated', events: decoded.map(({ event }) => event) };
       }
       const answer: SessionEvent[] = [];
@@ -295,13 +294,4 @@ export function createSessionLog({ redis: connection, blobs, clock, ids }: Sessi
 
 function counted(values: string[]): (string | number)[] {
   return [values.length, ...values];
-}
-
-async function entriesAt(redis: Redis, log: string, positions: string[]): Promise<RawEntry[]> {
-  const pipeline = redis.pipeline();
-  for (const position of positions) pipeline.xrange(log, `${position}-0`, `${position}-0`);
-  return ((await pipeline.exec()) ?? []).flatMap(([error, found]) => {
-    if (error) throw error;
-    return found as RawEntry[];
-  });
 }
