@@ -6,6 +6,7 @@ import { mkdir, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { createRedis } from '@manyhands/base';
+import { primaryThreadId } from '@manyhands/contract';
 import { locate } from '@manyhands/infra';
 import { type ModelDouble, startModelDouble } from '@manyhands/model/testing';
 import {
@@ -54,8 +55,10 @@ export interface Cluster extends AsyncDisposable {
   startGateway(env?: Record<string, string>): Promise<Gateway>;
   startWorker(env?: Record<string, string>): Promise<Service>;
   startPool(options?: PoolOptions): Promise<Pool>;
-  /** The pid of the worker that holds the session's lease, or null. */
-  holder(sessionId: string): Promise<number | null>;
+  /** The pid of the worker that holds the lease of a thread, the primary one if none is named; null if none does. */
+  holder(sessionId: string, threadId?: string): Promise<number | null>;
+  /** How often the thread's lease was taken. */
+  epoch(sessionId: string, threadId: string): Promise<number>;
   /** Where the session's sandbox is, as its state has it. */
   binding(sessionId: string): Promise<{ pool_id: string | null; sandbox_id: string | null; generation: number } | null>;
   /** The newest log lines of the session's jobs, as the board shows them. */
@@ -82,9 +85,10 @@ export async function startCluster(options: { natsUrl?: string } = {}): Promise<
     services.push(service);
     return service;
   }
-  async function keyOf(sessionId: string, what: string): Promise<string> {
-    const [key] = await reader.keys(`mh:*:s:${sessionId}:${what}`);
-    return key ?? `no ${what} of ${sessionId}`;
+  const stateKey = 'mh:*:2:';
+  async function fields(pattern: string, ...names: string[]): Promise<(string | null)[]> {
+    const [key] = await reader.keys(pattern);
+    return key === undefined ? names.map(() => null) : reader.hmget(key, ...names);
   }
 
   const cluster: Cluster = {
@@ -127,13 +131,17 @@ export async function startCluster(options: { natsUrl?: string } = {}): Promise<
       );
       return { service, id: String(service.ready['pool_id']), sandboxes: path.join(data, 'sandboxes'), host };
     },
-    async holder(sessionId) {
-      const worker = await reader.get(await keyOf(sessionId, 'lease'));
-      return worker === null ? null : Number(worker.split('-').at(-2));
+    async holder(sessionId, threadId = primaryThreadId(sessionId)) {
+      const [worker, until] = await fields(`${stateKey}${sessionId}:t:${threadId}:state`, 'lease_worker', 'lease_until');
+      return !worker || Number(until) < Date.now() ? null : Number(worker.split('-').at(-2));
+    },
+    async epoch(sessionId, threadId) {
+      const [epoch] = await fields(`${stateKey}${sessionId}:t:${threadId}:state`, 'epoch');
+      return Number(epoch ?? 0);
     },
     async binding(sessionId) {
-      const text = await reader.hget(await keyOf(sessionId, 'state'), 'sandbox');
-      return text ? (JSON.parse(text) as { pool_id: string | null; sandbox_id: string | null; generation: number }) : null;
+      const [generation, sandbox, pool] = await fields(`${stateKey}${sessionId}:state`, 'sandbox_generation', 'sandbox_id', 'sandbox_pool');
+      return generation ? { generation: Number(generation), sandbox_id: sandbox || null, pool_id: pool || null } : null;
     },
     async jobLines(sessionId) {
       const lines: string[] = [];

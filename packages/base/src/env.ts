@@ -4,7 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { AppError } from './errors.ts';
+import { AppError, ensureError } from './errors.ts';
+import { parseRedisUrl } from './redis-url.ts';
 
 export function loadEnv<T extends z.ZodObject>(schema: T, env: Record<string, string | undefined>): Readonly<z.infer<T>> {
   const given: Record<string, string> = {};
@@ -42,9 +43,18 @@ const listenAddress = z.string().transform((text, context): ListenAddress => {
   return z.NEVER;
 });
 
+/** Any form that `createRedis` takes. */
+const redisUrl = z.string().superRefine((text, context) => {
+  try {
+    parseRedisUrl(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: ensureError(error).message });
+  }
+});
+
 /** Variables every service reads. */
 export const commonEnv = {
-  REDIS_URL: z.string().default('redis://127.0.0.1:6379'),
+  REDIS_URL: redisUrl.default('redis://127.0.0.1:6379'),
   NATS_URL: z.string().default('nats://127.0.0.1:4222'),
   /** Directory of blobs and, on a sandbox host, of sandboxes. */
   MANYHANDS_DATA: z.string().default('.manyhands'),

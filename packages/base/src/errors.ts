@@ -2,11 +2,21 @@
  * One error root. `code` is a closed union; decisions are made on `code` and `retryable`, never on message text.
  *
  * Families: wire errors carry the type of the error envelope and reach the client; `unavailable` and `timeout` may be tried again;
- * `fenced`, `drained` and `aborted` are signals, not failures, and are never logged as errors.
+ * `fenced`, `drained` and `aborted` are signals, not failures, and are never logged as errors; `newer_format` means that something was written
+ * by a newer version than this one, which is refused and never guessed at: only an upgrade helps.
  */
 import { ERROR_STATUS, type WireErrorType } from '@manyhands/contract';
 
-export type ErrorCode = 'wire' | 'unavailable' | 'timeout' | 'fenced' | 'drained' | 'aborted' | 'configuration' | 'internal';
+export type ErrorCode =
+  | 'wire'
+  | 'unavailable'
+  | 'timeout'
+  | 'fenced'
+  | 'drained'
+  | 'aborted'
+  | 'configuration'
+  | 'newer_format'
+  | 'internal';
 
 export interface AppErrorOptions {
   retryable?: boolean;

@@ -18,9 +18,10 @@ export {
   WireError,
   type WireErrorOptions,
 } from './errors.ts';
+export { assertFormat, FORMAT, openInstallation, watchInstallation } from './installation.ts';
 export { createLifecycle, type Lifecycle, type LifePhase, runMain, SHUTDOWN_DEADLINE_MS, shutdownDeadlineMs } from './lifecycle.ts';
 export { createLogger, type Logger } from './log.ts';
-export { connectMessaging, type Messaging, type ServeOptions, type Serving } from './messaging.ts';
+export { connectMessaging, MESSAGE_FORMAT, type Messaging, type ServeOptions, type Serving } from './messaging.ts';
 export {
   type Counter,
   createMetrics,
@@ -32,5 +33,10 @@ export {
   type Metrics,
   OTHER_VALUE,
 } from './metrics.ts';
+export { openStorage } from './open-storage.ts';
 export { type Operations, type OperationsOptions, serveOperations } from './operations.ts';
-export { createRedis, pingRedis, type RedisPatience } from './redis.ts';
+export { checkRedisVersion, createRedis, isCluster, pingRedis, type RedisPatience } from './redis.ts';
+export { parseRedisUrl, type RedisPlace } from './redis-url.ts';
+export { createScope, type Scope, type ScopeOptions, type ScopeResults, type ScopeWork } from './scope.ts';
+export { createSubscriber, type Subscriber, type Subscription } from './subscriber.ts';
+export { childOf, currentTrace, newTraceparent, parseTraceparent, withTrace } from './trace.ts';

@@ -12,6 +12,7 @@ import type { Logger } from './log.ts';
 export const SHUTDOWN_DEADLINE_MS = 25_000;
 /** What an end takes beyond the time that work under way is given (MANYHANDS_DRAIN_MS): snapshots, last answers, connections. */
 const AFTER_DRAIN_MS = 15_000;
+const STDERR = 2;
 
 /** The deadline of a process that gives its work `drainMs` to finish. */
 export function shutdownDeadlineMs(drainMs: number): number {
@@ -25,7 +26,7 @@ export interface Lifecycle {
   /** Registers work to be done at the end; run last-registered first. */
   onShutdown(name: string, close: () => Promise<void> | void): void;
   ready(facts: Record<string, unknown>): void;
-  /** Ends the process: closers, then exit. */
+  /** Ends the process: closers, then exit. With an exit code that tells of a failure, the reason is one line on stderr, as from `runMain`. */
   shutdown(reason: string, exitCode?: number): Promise<void>;
 }
 
@@ -37,6 +38,7 @@ export function createLifecycle(log: Logger, env: Record<string, string | undefi
   async function end(reason: string, exitCode: number): Promise<void> {
     phase = 'ending';
     log.info({ reason }, 'shutting down');
+    if (exitCode !== 0) tell(reason);
     const deadline = setTimeout(() => {
       log.error('shutdown deadline passed');
       process.exit(1);
@@ -94,7 +96,16 @@ export function createLifecycle(log: Logger, env: Record<string, string | undefi
 /** The frame of every main.ts: a start that fails says why in one line and exits 1. */
 export function runMain(start: () => Promise<void>): void {
   start().catch((error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    tell(error instanceof Error ? error.message : String(error));
     process.exit(1);
   });
+}
+
+/** One line to whoever started the process, written before it ends. */
+function tell(line: string): void {
+  try {
+    writeSync(STDERR, `${line}\n`);
+  } catch {
+    // Nobody reads any more.
+  }
 }

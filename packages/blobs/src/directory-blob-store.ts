@@ -1,4 +1,9 @@
-/** Blobs as files below one directory. A put writes a temporary file, syncs it, renames it and syncs the directory. */
+/**
+ * Blobs as files below one directory. A put writes a temporary file, syncs it, renames it and syncs the directory.
+ *
+ * A store that is away (a volume that is not mounted) is not an empty one: once the directory was there, its absence is AppError `unavailable`
+ * for every call, and no put makes it anew.
+ */
 import { createWriteStream } from 'node:fs';
 import { link, mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
@@ -16,6 +21,23 @@ export function createDirectoryBlobStore(root: string): BlobStore {
     if (!isBlobKey(key)) throw new AppError('internal', `not a blob key: ${JSON.stringify(key)}`);
     return path.join(root, ...key.split('/'));
   }
+  let seen = false;
+  /** Whether the directory is there. Nothing is stored before the first put has made it. */
+  async function isThere(): Promise<boolean> {
+    const there = await stat(root).then(
+      (facts) => facts.isDirectory(),
+      () => false,
+    );
+    seen ||= there;
+    if (!there && seen) throw new AppError('unavailable', 'the directory of the blob store is away');
+    return there;
+  }
+  /** For what names no file: there is none, or the store itself is away. */
+  async function nullIfMissing(error: unknown): Promise<null> {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    await isThere();
+    return null;
+  }
   async function syncDirectory(directory: string): Promise<void> {
     const handle = await open(directory, 'r');
     try {
@@ -27,6 +49,7 @@ export function createDirectoryBlobStore(root: string): BlobStore {
   /** Makes a directory and syncs every parent that gained an entry. */
   async function makeDirectory(directory: string): Promise<void> {
     const first = await mkdir(directory, { recursive: true, mode: 0o700 });
+    seen = true;
     if (!first) return;
     for (let parent = directory; parent.length >= path.dirname(first).length; parent = path.dirname(parent)) await syncDirectory(parent);
   }
@@ -42,6 +65,7 @@ export function createDirectoryBlobStore(root: string): BlobStore {
     async put(key, body) {
       const file = fileOf(key);
       const directory = path.dirname(file);
+      await isThere();
       await makeDirectory(directory);
       const temporary = path.join(directory, `${TEMPORARY}${randomText(12)}`);
       try {
@@ -56,7 +80,9 @@ export function createDirectoryBlobStore(root: string): BlobStore {
       }
     },
     async get(key) {
-      return readFile(fileOf(key)).catch(nullIfMissing);
+      const body = await readFile(fileOf(key)).catch(nullIfMissing);
+      if (body) seen = true;
+      return body;
     },
     async open(key) {
       const handle = await open(fileOf(key), 'r').catch(nullIfMissing);
@@ -67,6 +93,7 @@ export function createDirectoryBlobStore(root: string): BlobStore {
     async copy(from, to) {
       const file = fileOf(to);
       const directory = path.dirname(file);
+      await isThere();
       await makeDirectory(directory);
       const temporary = path.join(directory, `${TEMPORARY}${randomText(12)}`);
       try {
@@ -76,7 +103,7 @@ export function createDirectoryBlobStore(root: string): BlobStore {
         return true;
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code ?? '';
-        if (code === 'ENOENT') return false;
+        if (code === 'ENOENT') return (await nullIfMissing(error)) !== null;
         if (!NO_LINKS.has(code)) throw error;
         const original = await this.open(from);
         if (original) await this.put(to, original.stream);
@@ -102,9 +129,4 @@ export function createDirectoryBlobStore(root: string): BlobStore {
       else for await (const key of this.list(prefix)) await this.delete(key);
     },
   };
-}
-
-function nullIfMissing(error: unknown): null {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-  throw error;
 }

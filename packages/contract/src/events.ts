@@ -152,16 +152,23 @@ export type ToldUsage = Omit<SessionUsage, 'list_cost' | 'server_tool_use'> & {
   server_tool_use?: NonNullable<SessionUsage['server_tool_use']>;
 };
 
-/** An event before the log gives it an id and `processed_at`. */
+/** An event before the log gives it an id and `processed_at`. `session_thread_id` stands on what the primary thread's log shows of a child. */
 export type EventBody =
   | { type: 'user.message'; content: UserContent }
   | { type: 'user.interrupt'; session_thread_id: string | null }
-  | { type: 'user.tool_confirmation'; tool_use_id: string; result: 'allow' | 'deny'; deny_message?: string | null }
+  | {
+      type: 'user.tool_confirmation';
+      tool_use_id: string;
+      result: 'allow' | 'deny';
+      deny_message?: string | null;
+      session_thread_id?: string | null;
+    }
   | {
       type: 'user.custom_tool_result';
       custom_tool_use_id: string;
       content?: ClientToolContent;
       is_error?: boolean | null;
+      session_thread_id?: string | null;
     }
   | { type: 'system.message'; content: TextBlock[] }
   | { type: 'agent.message'; content: TextBlock[] }
@@ -173,18 +180,34 @@ export type EventBody =
       evaluated_permission: 'allow' | 'ask' | 'deny';
       /** Not there for a call that was refused before any policy applied. */
       evaluation?: ToolEvaluation;
+      session_thread_id?: string | null;
     }
-  | { type: 'agent.custom_tool_use'; name: string; input: Record<string, unknown> }
+  | { type: 'agent.custom_tool_use'; name: string; input: Record<string, unknown>; session_thread_id?: string | null }
   | { type: 'agent.tool_result'; tool_use_id: string; content: BuiltinToolContent; is_error: boolean }
   | { type: 'session.status_running' }
   | { type: 'session.status_idle'; stop_reason: StopReason; stop_details: StopDetails }
   | { type: 'session.status_rescheduled' }
   | { type: 'session.status_terminated' }
   | { type: 'agent.thread_context_compacted' }
+  | {
+      type: 'agent.thread_message_sent';
+      to_session_thread_id: string;
+      /** Left out for the primary thread. */
+      to_agent_name?: string;
+      content: UserContent;
+    }
+  | {
+      type: 'agent.thread_message_received';
+      from_session_thread_id: string;
+      /** Left out for the primary thread. */
+      from_agent_name?: string;
+      content: UserContent;
+    }
   | { type: 'session.updated'; title?: string | null; metadata?: Record<string, string>; agent?: SessionAgent; budget?: Budget | null }
   | { type: 'session.usage'; usage: ToldUsage; budget: Budget | null }
   | { type: 'session.error'; error: { type: SessionErrorType; message: string; retry_status: RetryStatus } }
   | { type: 'session.deleted' }
+  | { type: 'session.thread_created'; session_thread_id: string; agent_name: string; workflow_run_id: string | null }
   | { type: 'session.thread_status_running'; session_thread_id: string; agent_name: string }
   | {
       type: 'session.thread_status_idle';
@@ -199,8 +222,12 @@ export type EventBody =
   | { type: 'span.model_request_end'; model_request_start_id: string; is_error: boolean; model_usage: ModelUsage };
 export type EventType = EventBody['type'];
 
-/** The kinds that clients send. Only they may wait; everything else is written when it happens. */
+/** The kinds that clients send: while they wait for a worker, lists and streams show them as queued. */
 export type ClientEventBody = Extract<EventBody, { type: `user.${string}` | 'system.message' }>;
+/** What waits and is sent by nobody outside, a message of another thread, is shown once it is taken up. */
+export function isShownQueued(type: string): boolean {
+  return type.startsWith('user.') || type === 'system.message';
+}
 
 /** An event as lists and streams show it. `processed_at` is null while a client's event is queued. */
 export type SessionEvent =

@@ -3,6 +3,9 @@
  * and that many bytes of UTF-8 JSON, at most HAND_MAX_FRAME_BYTES. The pool asks, the hand answers with the same `id`; answers
  * may come out of order. Everything a hand says is hostile input: the pool parses it with `HandReply`.
  *
+ * There is no greeting: the first frame of a connection is the pool's first request, a `ping` as it happens. A hand ignores fields of a request
+ * that it does not know, a pool fields of an answer.
+ *
  * A tool call is started under a key (the id of its `agent.tool_use` event) and then waited for by key, so that no broken
  * connection matters. Starting a known key again starts nothing: it reports the state of the first start (I4).
  */
@@ -30,9 +33,20 @@ export const SANDBOX_PATHS = {
 export const ToolOutcome = z.object({ is_error: z.boolean(), content: ToolContent });
 export type ToolOutcome = z.infer<typeof ToolOutcome>;
 
+/** The name of a thread of the session. Each has a shell of its own; whoever names none (0.1.0) shares one more. */
+export const ThreadName = z.string().min(1).max(128);
+
 export const HandRequest = z.discriminatedUnion('op', [
   z.object({ id: z.int(), op: z.literal('ping') }),
-  z.object({ id: z.int(), op: z.literal('start'), key: z.string(), tool: z.string(), input: z.record(z.string(), z.unknown()) }),
+  z.object({
+    id: z.int(),
+    op: z.literal('start'),
+    key: z.string(),
+    tool: z.string(),
+    input: z.record(z.string(), z.unknown()),
+    /** Calls of several threads run side by side; `bash` calls of one run one after the other. */
+    thread: ThreadName.optional(),
+  }),
   z.object({ id: z.int(), op: z.literal('wait'), key: z.string(), wait_ms: z.int().min(0).max(60_000) }),
   /** Kills a running call; its outcome becomes an error that says it was interrupted. */
   z.object({ id: z.int(), op: z.literal('cancel'), key: z.string() }),

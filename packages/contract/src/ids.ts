@@ -1,9 +1,10 @@
 /**
  * Ids: prefix + text, as the hosted service writes them (CONTRACT 0.5). Minting lives in `base` (randomness is a port);
- * this file says what an id looks like and how an event id carries its position.
+ * this file says what an id looks like and how an event id carries its sequence number.
  *
- * An event id is `sevt_` + the log position seen when it was minted (7 base-36 digits) + random. The position lets a reader
- * find the event by a short scan forward from there, whether the entry is in Redis or in cold storage.
+ * An event id is `sevt_` + the session's sequence number seen when it was minted (7 base-36 digits) + random. Entries hold theirs, so that a
+ * reader of any thread's log finds the event by halving and a short scan forward, whether the entry is in Redis or in cold storage. In
+ * sessions of 0.1.0 sequence numbers are positions, so their ids stay good.
  */
 export const ID_PREFIX = {
   agent: 'agent_',
@@ -29,22 +30,22 @@ export function isId(kind: IdKind, text: string): boolean {
   return text.startsWith(prefix) && ID_BODY.test(text.slice(prefix.length));
 }
 
-const POSITION_DIGITS = 7;
+const SEQUENCE_DIGITS = 7;
 
-/** The text of an event id: `position` is the head of the log when it was minted, `random` makes it unique. */
-export function formatEventId(position: number, random: string): string {
-  return ID_PREFIX.event + position.toString(36).padStart(POSITION_DIGITS, '0') + random;
+/** The text of an event id: `sequence` is the session's last one when it was minted, `random` makes it unique. */
+export function formatEventId(sequence: number, random: string): string {
+  return ID_PREFIX.event + sequence.toString(36).padStart(SEQUENCE_DIGITS, '0') + random;
 }
 
-/** The position an event id was minted at, or null for text that is no event id of ours. */
-export function eventIdPosition(id: string): number | null {
+/** The sequence number an event id was minted at, or null for text that is no event id of ours. */
+export function eventIdSequence(id: string): number | null {
   if (!isId('event', id)) return null;
-  const digits = id.slice(ID_PREFIX.event.length, ID_PREFIX.event.length + POSITION_DIGITS);
+  const digits = id.slice(ID_PREFIX.event.length, ID_PREFIX.event.length + SEQUENCE_DIGITS);
   if (!/^[0-9a-z]{7}$/.test(digits)) return null;
   return Number.parseInt(digits, 36);
 }
 
-/** A single-agent session has one thread; its id is the session's id under the thread prefix. */
+/** The primary thread's id: the session's id under the thread prefix. */
 export function primaryThreadId(sessionId: string): string {
   return ID_PREFIX.thread + sessionId.slice(ID_PREFIX.session.length);
 }

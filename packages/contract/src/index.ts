@@ -99,6 +99,7 @@ export {
   type EventType,
   FILTERABLE_EVENT_TYPES,
   InitialEvents,
+  isShownQueued,
   type ModelUsage,
   type PreviewEvent,
   PreviewFrame,
@@ -126,8 +127,8 @@ export {
   type SessionResource,
 } from './files.ts';
 export { CallState, HAND_MAX_FRAME_BYTES, HandReply, HandRequest, SANDBOX_PATHS, ToolOutcome } from './hand-protocol.ts';
-export { eventIdPosition, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
-export { HintJob, ReleaseJob, TurnJob } from './jobs.ts';
+export { eventIdSequence, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
+export { HintJob, JOB_FORMAT, type JobWish, ReleaseJob, TurnJob } from './jobs.ts';
 export type { ModelInfo } from './models.ts';
 export { Budget, type Money, moneyOf, nanoUsdOf } from './money.ts';
 export { DOCUMENT_MAX_BYTES, DOCUMENT_MAX_PAGES, type PdfProblem, pdfProblem } from './pdf.ts';

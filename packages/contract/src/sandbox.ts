@@ -13,7 +13,7 @@
  */
 import { z } from 'zod';
 import { Networking } from './environments.ts';
-import { CallState } from './hand-protocol.ts';
+import { CallState, ThreadName } from './hand-protocol.ts';
 
 export const POOL_QUEUE_GROUP = 'pools';
 export const WORKER_QUEUE_GROUP = 'workers';
@@ -96,6 +96,12 @@ export type HintRequest = z.infer<typeof HintRequest>;
 export const HintReply = z.object({ pool_id: z.string(), reserved: z.boolean() });
 export type HintReply = z.infer<typeof HintReply>;
 
+/**
+ * How often a leased sandbox was used: each start and each end of a call counts, and each mount. It never goes back, not even when the pool
+ * restarts, but may then leap ahead. Answers of 0.1.0 have none.
+ */
+const Uses = z.int().min(0);
+
 /** A file that is mounted: where in the sandbox, and the blob with its bytes. */
 export const MountedFile = z.object({ path: z.string(), blob: z.string() });
 export type MountedFile = z.infer<typeof MountedFile>;
@@ -113,6 +119,8 @@ export const StartRequest = z.object({
   ...lease,
   key: z.string(),
   tool: z.string(),
+  /** Whose shell a `bash` call runs in: the id of a thread of the session. Absent, as from 0.1.0: the shell of those that name none. */
+  thread: ThreadName.optional(),
   /** Exactly one of the two: the tool's input, or the blob key of its JSON. */
   input: z.record(z.string(), z.unknown()).optional(),
   input_ref: z.string().optional(),
@@ -124,8 +132,12 @@ export const CancelRequest = z.object({ ...lease, key: z.string() });
 export type CancelRequest = z.infer<typeof CancelRequest>;
 export const AckRequest = z.object({ ...lease, keys: z.array(z.string()) });
 export type AckRequest = z.infer<typeof AckRequest>;
-/** The session is idle: after the grace time, or at once under pressure, snapshot the workspace to `snapshot_key` and let go. A call un-parks. */
-export const ParkRequest = z.object({ ...lease, snapshot_key: z.string() });
+/**
+ * The session is idle: after the grace time, or at once under pressure, snapshot the workspace to `snapshot_key` and let go. A call un-parks.
+ * `uses`: the use count up to which the asker knows what went on. After a newer use, or while a call runs, another thread is at work: nothing is
+ * done then, and the answer is `parked: false`. Without it (0.1.0) the asker is taken to be alone.
+ */
+export const ParkRequest = z.object({ ...lease, snapshot_key: z.string(), uses: Uses.optional() });
 export type ParkRequest = z.infer<typeof ParkRequest>;
 /** Let go now, without a snapshot (session deleted or archived). */
 export const ReleaseRequest = z.object({ ...lease });
@@ -141,7 +153,10 @@ export const MountRequest = z.object({
 });
 export type MountRequest = z.infer<typeof MountRequest>;
 /** `pending`: it goes on; ask again. */
-export const MountReply = z.discriminatedUnion('ok', [z.object({ ok: z.literal(true), pending: z.boolean() }), failure]);
+export const MountReply = z.discriminatedUnion('ok', [
+  z.object({ ok: z.literal(true), pending: z.boolean(), uses: Uses.optional() }),
+  failure,
+]);
 export type MountReply = z.infer<typeof MountReply>;
 /** What is below /mnt/session/outputs. Not a use: a parked sandbox stays parked. */
 export const OutputsRequest = z.object({ ...lease });
@@ -166,6 +181,8 @@ export const OutputsReply = z.discriminatedUnion('ok', [
     files_ref: z.string().optional(),
     /** Why what is not among them is not, as a sentence each. */
     left_out: z.array(z.string()).optional(),
+    /** The use count when they were looked at, never an older one than when they were asked for. With the result only. */
+    uses: Uses.optional(),
   }),
   failure,
 ]);
@@ -179,11 +196,12 @@ export type CollectReply = z.infer<typeof CollectReply>;
 
 /** Answer to start, wait and cancel; `outcome_ref` replaces a large outcome. */
 export const CallReply = z.discriminatedUnion('ok', [
-  z.object({ ok: z.literal(true), call: CallState.optional(), outcome_ref: z.string().optional() }),
+  z.object({ ok: z.literal(true), call: CallState.optional(), outcome_ref: z.string().optional(), uses: Uses.optional() }),
   failure,
 ]);
 export type CallReply = z.infer<typeof CallReply>;
-export const DoneReply = z.discriminatedUnion('ok', [z.object({ ok: z.literal(true) }), failure]);
+/** Answer to ack, park and release. `parked`, after a park only: false if the sandbox was in use and stays as it is; none, from 0.1.0, is true. */
+export const DoneReply = z.discriminatedUnion('ok', [z.object({ ok: z.literal(true), parked: z.boolean().optional() }), failure]);
 export type DoneReply = z.infer<typeof DoneReply>;
 
 export const ConfirmRequest = z.object({ session_id: z.string(), generation: z.int(), sandbox_id: z.string() });

@@ -67,7 +67,7 @@ export interface SessionThread {
   type: 'session_thread';
   id: string;
   session_id: string;
-  parent_thread_id: null;
+  parent_thread_id: string | null;
   agent: ThreadAgent;
   status: SessionStatus;
   workflow_run_id: null;

@@ -2,7 +2,7 @@
 import type { Clock, IdSource, Logger, Redis } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import type { PriceTable } from '@manyhands/model/prices';
-import type { SessionLog, Tail } from '@manyhands/session-log';
+import type { Feed, SessionLog } from '@manyhands/session-log';
 import type { AgentStore, ApiKeyStore, EnvironmentStore, FileStore } from '@manyhands/store';
 import type { TurnQueue } from '@manyhands/turn-queue';
 import type { GatewayMetrics } from './metrics.ts';
@@ -17,7 +17,7 @@ export interface GatewayDeps {
   blobs: BlobStore;
   apiKeys: ApiKeyStore;
   sessionLog: SessionLog;
-  tail: Tail;
+  feed: Feed;
   turnQueue: TurnQueue;
   prices: PriceTable;
   metrics: GatewayMetrics;

@@ -1,12 +1,16 @@
 /**
  * Server-sent event frames as the SDK reads them (CONTRACT 3.4, 8 A). A frame is made once per process and entry, however many viewers get
- * it: the tail hands all of them the same object, and the bytes are kept by that object.
+ * it: the feed hands all of them the same object, and the bytes are kept by that object.
  */
 import type { PreviewEvent, PreviewFrame } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import type { PreviewPart } from './previews.ts';
 
 export const PING_FRAME = Buffer.from('event: ping\ndata: {"type":"ping"}\n\n');
+/** The last frame of a stream that cannot go on (CONTRACT 3.4). */
+export const ERROR_FRAME = Buffer.from(
+  `event: error\ndata: ${JSON.stringify({ type: 'error', error: { type: 'api_error', message: 'an event of this session cannot be read' } })}\n\n`,
+);
 
 const entryFrames = new WeakMap<LogEntry, Buffer>();
 const startFrames = new WeakMap<PreviewFrame, Buffer>();

@@ -6,6 +6,7 @@ import {
   createMetrics,
   createRedis,
   loadEnv,
+  openStorage,
   pingRedis,
   randomIds,
   runMain,
@@ -14,7 +15,7 @@ import {
 } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import { priceTableOf } from '@manyhands/model/prices';
-import { createSessionLog, createTail, measureSessionLog } from '@manyhands/session-log';
+import { createFeed, createSessionLog, measureSessionLog, upgradeSessions } from '@manyhands/session-log';
 import { createAgentStore, createApiKeyStore, createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { createTurnQueue } from '@manyhands/turn-queue';
 import { gatewayEnv } from './env.ts';
@@ -32,6 +33,7 @@ runMain(async () => {
   const redis = createRedis(env.REDIS_URL, 'finite', log, 'gateway');
   const queueRedis = createRedis(env.REDIS_URL, 'finite', log, 'gateway-queue');
   operations.check('redis', () => pingRedis(redis));
+  await openStorage(redis, lifecycle, log, { upgrade: () => upgradeSessions(redis) });
   const blobs = createDirectoryBlobStore(path.join(env.MANYHANDS_DATA, 'blobs'));
   const clock = systemClock;
   const ids = randomIds;
@@ -40,7 +42,9 @@ runMain(async () => {
     const outcome = await apiKeys.installOperatorKey(env.MANYHANDS_API_KEY);
     if (outcome === 'revoked') log.warn('the key in MANYHANDS_API_KEY was revoked earlier and does not work; choose another');
   }
-  const tail = createTail({ redisUrl: env.REDIS_URL, redis, blobs, log });
+  const feed = createFeed({ redisUrl: env.REDIS_URL, redis, blobs, log });
+  const prices = priceTableOf(env.MANYHANDS_PRICES);
+  const hourNano = prices.runtimeCost(3_600_000);
   const turnQueue = createTurnQueue(queueRedis);
   const metrics = createGatewayMetrics(registry, { turnQueue, clock });
   const app = createGateway(
@@ -51,10 +55,10 @@ runMain(async () => {
       files: createFileStore(redis, blobs, clock),
       blobs,
       apiKeys,
-      sessionLog: measureSessionLog(createSessionLog({ redis, blobs, clock, ids, log }), metrics.appends),
-      tail,
+      sessionLog: measureSessionLog(createSessionLog({ redis, blobs, clock, ids, log, hourNano }), metrics.appends),
+      feed,
       turnQueue,
-      prices: priceTableOf(env.MANYHANDS_PRICES),
+      prices,
       metrics,
       clock,
       ids,
@@ -68,7 +72,7 @@ runMain(async () => {
     queueRedis.disconnect();
   });
   lifecycle.onShutdown('queue', () => turnQueue.close());
-  lifecycle.onShutdown('tail', () => tail.close());
+  lifecycle.onShutdown('feed', () => feed.close());
   lifecycle.onShutdown('http', () => app.close());
   const fd = env.MANYHANDS_LISTEN_FD;
   // The framework hands its options to net.Server.listen, which prefers `fd` to an address; its own types do not say so.

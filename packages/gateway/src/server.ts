@@ -2,7 +2,7 @@
  * The HTTP server: what every request passes through, and every route. Each response, whatever went wrong, is JSON in the error envelope
  * and carries a `request-id`; only streams and the queue board speak something else.
  */
-import type { WireError } from '@manyhands/base';
+import { childOf, newTraceparent, parseTraceparent, type WireError, withTrace } from '@manyhands/base';
 import { FILE_MAX_BYTES } from '@manyhands/contract';
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { createAuth } from './auth.ts';
@@ -70,7 +70,7 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
   const broken = createBrokenRequests(ids, log);
   const auth = createAuth(deps.apiKeys, createStorageGate(deps.redis), () => performance.now());
   const sessions = createSessionLookup(deps.sessionLog);
-  const streams = createStreamHub(deps.tail, log, options.pingIntervalMs);
+  const streams = createStreamHub(deps.feed, log, options.pingIntervalMs);
   deps.metrics.watchStreams(() => streams.size);
   const wakes = createWakes(deps.turnQueue, log);
   const connections = watchConnections(app.server);
@@ -88,6 +88,13 @@ export function createGateway(deps: GatewayDeps, options: GatewayOptions): Fasti
   app.addHook('onRequest', auth.hook);
   app.addHook('onRequest', checkHead);
   if (options.rateLimits) app.addHook('onRequest', createRateLimiter(deps.redis, options.rateLimits, clock));
+  // What a request gives to do belongs to its trace. The last hook before the handler, so that the handler runs within it.
+  app.addHook('preHandler', (request, _reply, done) => {
+    if (request.method === 'GET') return done();
+    const given = request.headers['traceparent'];
+    const traceparent = parseTraceparent(typeof given === 'string' ? given : null);
+    withTrace(traceparent === null ? newTraceparent() : childOf(traceparent), done);
+  });
   // Answered while the server ends: the client is told that its next request needs another connection.
   app.addHook('onSend', (_request, reply, _payload, done) => {
     if (closing) reply.header('connection', 'close');

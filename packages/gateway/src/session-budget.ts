@@ -18,10 +18,9 @@ export function checkBudgetable(prices: PriceTable, { model }: SessionAgent): vo
 
 /** The budget after an update, null for none; undefined if it stays as it is. */
 export function budgetChange(
-  { record, state }: StoredSession,
+  { record, state, as_of_ms }: StoredSession,
   wanted: Budget | null | undefined,
   prices: PriceTable,
-  nowMs: number,
 ): Budget | null | undefined {
   if (wanted === undefined || (wanted === null && state.budget === null)) return undefined;
   if (wanted === null) return null;
@@ -33,7 +32,7 @@ export function budgetChange(
       },
     );
   checkBudgetable(prices, record.agent);
-  const spent = spentNano(state.usage, activeMs(state, nowMs), prices.runtimeCost);
+  const spent = spentNano(state.usage, activeMs(state, as_of_ms), prices.runtimeCost);
   if (spent === null || nanoUsdOf(wanted.max_list_cost) <= spent) {
     const known = spent === null ? 'is not known' : `is ${moneyOf(spent).amount} cents`;
     throw invalidRequest(`budget.max_list_cost: budget_not_raised: it must be more than what the session has cost so far, which ${known}`, {

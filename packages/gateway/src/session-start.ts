@@ -40,21 +40,22 @@ export async function startSession(deps: GatewayDeps, wakes: Wakes, identity: Ke
     await deps.files.announceScope(workspace_id, id);
     await attachments.keep(id);
   }
-  const created_at_ms = clock.now();
+  const begunAtMs = clock.now();
   // Everything else was checked: from here on the environment stays while the session does.
   await deps.environments.claim(workspace_id, environment_id, id);
-  const { startsWork } = await sessionLog.create({
-    record: { id, workspace_id, agent, environment_id, created_at_ms },
+  const { wakes: woken } = await sessionLog.create({
+    record: { id, workspace_id, agent, environment_id },
+    begunAtMs,
     title: wanted.title ?? null,
     metadata: wanted.metadata ?? {},
     budget: wanted.budget ?? null,
     files,
     initialEvents: wanted.initial_events ?? [],
   });
-  if (startsWork) wakes.wake(workspace_id, id);
+  wakes.wake(workspace_id, id, woken);
   // A sandbox may be got ready meanwhile; the model is never kept waiting for it (I8).
   if ([...enabledTools(agent.tools)].some(isSandboxTool)) wakes.hint(workspace_id, id);
   const stored = await sessionLog.get(id);
   if (!stored) throw notFound('session', id);
-  return toSession(stored, clock.now(), prices.runtimeCost);
+  return toSession(stored, prices.runtimeCost);
 }

@@ -35,12 +35,12 @@ function changesOf({ record, state }: StoredSession, wanted: SessionUpdate): Ses
   return changes;
 }
 
-/** `find` reads the session anew, or throws 404. `wantsWorker`: it has work again, or its log has to be folded. */
+/** `find` reads the session anew, or throws 404. `wakes`: threads that have work again, or whose log has to be folded. */
 export async function changeSession(
-  { sessionLog: log, prices, clock }: Pick<GatewayDeps, 'sessionLog' | 'prices' | 'clock'>,
+  { sessionLog: log, prices }: Pick<GatewayDeps, 'sessionLog' | 'prices'>,
   find: () => Promise<StoredSession>,
   wanted: SessionUpdate,
-): Promise<{ stored: StoredSession; wantsWorker: boolean }> {
+): Promise<{ stored: StoredSession; wakes: string[] }> {
   for (let round = 0; round < ROUNDS; round++) {
     const stored = await find();
     const { id } = stored.record;
@@ -49,11 +49,12 @@ export async function changeSession(
     // Also when nothing would change: whether an update is allowed does not depend on what the tools happen to be.
     if (wanted.agent?.tools !== undefined && stored.state.status !== 'idle') throw toolsInUse(id);
     const changes = changesOf(stored, wanted);
-    const budget = budgetChange(stored, wanted.budget, prices, clock.now());
+    const budget = budgetChange(stored, wanted.budget, prices);
     if (budget !== undefined) changes.budget = budget;
-    if (Object.keys(changes).length === 0) return { stored, wantsWorker: false };
-    const outcome = await log.update(id, stored.state.revision, changes);
-    if (outcome === 'updated' || outcome === 'wants_worker') return { stored: await find(), wantsWorker: outcome === 'wants_worker' };
+    if (Object.keys(changes).length === 0) return { stored, wakes: [] };
+    const result = await log.update(id, stored.state.revision, changes);
+    if (result.outcome === 'updated') return { stored: await find(), wakes: result.wakes };
+    const { outcome } = result;
     if (outcome === 'missing') throw notFound('session', id);
     if (outcome === 'archived') throw sessionArchived(id);
     if (outcome === 'running') throw toolsInUse(id);

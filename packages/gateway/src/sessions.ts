@@ -1,7 +1,7 @@
 /** Finding a session for the one who asks. A foreign session is as unknown as one that never was (I12). */
 import { notFound } from '@manyhands/base';
-import { isId, primaryThreadId } from '@manyhands/contract';
-import type { SessionLog, StoredSession } from '@manyhands/session-log';
+import { isId } from '@manyhands/contract';
+import type { SessionLog, StoredSession, StoredThread } from '@manyhands/session-log';
 import type { KeyIdentity } from '@manyhands/store';
 
 const REMEMBERED_MAX = 20_000;
@@ -38,7 +38,12 @@ export function createSessionLookup(sessionLog: SessionLog): SessionLookup {
   };
 }
 
-/** A single-agent session has its primary thread and no other. */
-export function checkThread(sessionId: string, threadId: string): void {
-  if (threadId !== primaryThreadId(sessionId)) throw notFound('session thread', threadId);
+/** 404 for malformed, unknown and foreign ids. */
+export async function findThread(sessionLog: SessionLog, stored: StoredSession, threadId: string): Promise<StoredThread> {
+  const thread = isId('thread', threadId) ? await sessionLog.thread(stored, threadId) : null;
+  if (!thread) throw noSuchThread(threadId);
+  return thread;
+}
+export function noSuchThread(threadId: string) {
+  return notFound('session thread', threadId);
 }

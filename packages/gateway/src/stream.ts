@@ -1,17 +1,18 @@
 /**
  * Event streams. One connection is one state: `open` (entries and previews are written as they come), `blocked` (the client reads too
- * slowly: the tail keeps only our position, previews are shed, nothing is buffered here), `ended`.
+ * slowly: the feed keeps only our position, previews are shed, nothing is buffered here), `ended`.
  *
  * - I2: entries go out in log order, none twice, none missed. The position to start behind was read before the response headers are sent,
  *   so whatever happens after the client has them is on the stream.
- * - I14: all connections share the tail's reader and one ping timer; none has a Redis connection of its own.
+ * - I14: all connections share the feed's subscriber and one ping timer; none has a Redis connection of its own.
+ * - What cannot be read ends the one stream that needs it, after an error frame.
  * - Frames are written whole. A stream ends at a frame boundary: after `session.deleted`, at shutdown, or when the client leaves.
  */
 import type { ServerResponse } from 'node:http';
 import { ensureError, type Logger } from '@manyhands/base';
-import type { PreviewFrame } from '@manyhands/contract';
-import type { LogEntry, Tail, TailSubscription } from '@manyhands/session-log';
-import { entryFrame, PING_FRAME, previewFrames } from './frames.ts';
+import { isShownQueued, type PreviewFrame } from '@manyhands/contract';
+import type { Feed, LogEntry, Subscription } from '@manyhands/session-log';
+import { ERROR_FRAME, entryFrame, PING_FRAME, previewFrames } from './frames.ts';
 import { createPreviewGate } from './previews.ts';
 
 export const PING_INTERVAL_MS = 10_000;
@@ -22,6 +23,7 @@ const END_GRACE_MS = 2_000;
 
 export interface StreamRequest {
   sessionId: string;
+  threadId: string;
   /** Everything behind this position is delivered. */
   after: number;
   /** Kinds of preview asked for; empty for none. */
@@ -42,7 +44,7 @@ interface Connection {
   response: ServerResponse;
 }
 
-export function createStreamHub(tail: Tail, log: Logger, pingIntervalMs: number = PING_INTERVAL_MS): StreamHub {
+export function createStreamHub(feed: Feed, log: Logger, pingIntervalMs: number = PING_INTERVAL_MS): StreamHub {
   const connections = new Set<Connection>();
   let closing = false;
   const pinger = setInterval(() => {
@@ -50,10 +52,10 @@ export function createStreamHub(tail: Tail, log: Logger, pingIntervalMs: number 
   }, pingIntervalMs);
   pinger.unref();
 
-  function open(response: ServerResponse, { sessionId, after, previews, headers }: StreamRequest): void {
+  function open(response: ServerResponse, { sessionId, threadId, after, previews, headers }: StreamRequest): void {
     let phase: 'open' | 'blocked' | 'ended' = 'open';
     const gate = previews.size > 0 ? createPreviewGate(previews, after) : null;
-    const subscriptions: TailSubscription[] = [];
+    const subscriptions: Subscription[] = [];
 
     function stop(): void {
       phase = 'ended';
@@ -91,11 +93,13 @@ export function createStreamHub(tail: Tail, log: Logger, pingIntervalMs: number 
       const frames: Buffer[] = [];
       let deleted = false;
       for (const entry of entries) {
+        if (entry.kind === 'queued' && !isShownQueued(entry.event.type)) continue;
         frames.push(entryFrame(entry));
         for (const part of gate?.delivered(entry) ?? []) frames.push(...previewFrames(part));
         deleted = entry.event.type === 'session.deleted';
         if (deleted) break;
       }
+      if (frames.length === 0) return;
       const flowing = response.write(frames.length === 1 ? frames[0] : Buffer.concat(frames));
       if (deleted) connection.end();
       else if (!flowing) return room();
@@ -111,13 +115,20 @@ export function createStreamHub(tail: Tail, log: Logger, pingIntervalMs: number 
       if (frames.length > 0) response.write(Buffer.concat(frames));
     }
 
+    function onError(error: Error): void {
+      if (phase === 'ended') return;
+      log.error({ err: error, sessionId, threadId }, 'a stream ended: an event cannot be read');
+      response.write(ERROR_FRAME);
+      connection.end();
+    }
+
     response.on('close', stop);
     response.on('error', (error) => log.debug({ err: ensureError(error), sessionId }, 'stream broke'));
     response.socket?.setNoDelay(true);
     response.socket?.setKeepAlive(true, TCP_KEEP_ALIVE_MS);
     connections.add(connection);
-    if (gate) subscriptions.push(tail.subscribePreviews(sessionId, onPreviews));
-    subscriptions.push(tail.subscribe(sessionId, after, onEntries));
+    if (gate) subscriptions.push(feed.previews(sessionId, threadId, onPreviews));
+    subscriptions.push(feed.follow(sessionId, threadId, { after, onEntries, onError }));
     response.writeHead(200, {
       ...headers,
       'content-type': 'text/event-stream; charset=utf-8',

@@ -2,9 +2,9 @@
 import Anthropic from '@anthropic-ai/sdk';
 import { createLogger, createMetrics, createRedis, randomIds, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import type { EventBody, KeyScope, PreviewFrame } from '@manyhands/contract';
+import { type EventBody, type KeyScope, type PreviewFrame, primaryThreadId } from '@manyhands/contract';
 import { priceTableOf } from '@manyhands/model/prices';
-import { createSessionLog, createSessionWriter, createTail, type Lease } from '@manyhands/session-log';
+import { type AppendBatch, type AppendEntry, createFeed, createSessionLog, createSessionWriter, type Lease } from '@manyhands/session-log';
 import { createAgentStore, createApiKeyStore, createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
 import { createTurnQueue } from '@manyhands/turn-queue';
@@ -29,9 +29,10 @@ export async function startGateway(options: Partial<GatewayOptions> & { logLines
   const blobs = createDirectoryBlobStore(directory.path);
   const clock = systemClock;
   const ids = randomIds;
-  const sessionLog = createSessionLog({ redis, blobs, clock, ids, log });
-  const writer = createSessionWriter({ redis: testRedis, blobs, clock });
-  const tail = createTail({ redisUrl: server.url, redis, blobs, log: silentLogger });
+  const hourNano = 0;
+  const sessionLog = createSessionLog({ redis, blobs, clock, ids, log, hourNano });
+  const writer = createSessionWriter({ redis: testRedis, blobs, ids, hourNano });
+  const feed = createFeed({ redisUrl: server.url, redis, blobs, log: silentLogger });
   const turnQueue = createTurnQueue(queueRedis);
   const apiKeys = createApiKeyStore(redis, clock, ids);
   const agents = createAgentStore(redis, clock, ids);
@@ -39,7 +40,7 @@ export async function startGateway(options: Partial<GatewayOptions> & { logLines
   const files = createFileStore(redis, blobs, clock);
   const metrics = createGatewayMetrics(createMetrics('gateway'), { turnQueue, clock });
   const prices = priceTableOf(undefined);
-  const deps = { redis, prices, agents, environments, files, blobs, apiKeys, sessionLog, tail, turnQueue, metrics, clock, ids, log };
+  const deps = { redis, prices, agents, environments, files, blobs, apiKeys, sessionLog, feed, turnQueue, metrics, clock, ids, log };
   const app = createGateway(deps, { models: DEFAULT_MODELS, adminWritable: false, ...gatewayOptions });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
 
@@ -84,14 +85,22 @@ export async function startGateway(options: Partial<GatewayOptions> & { logLines
     send: (sessionId: string, text: string) =>
       client.beta.sessions.events.send(sessionId, { events: [{ type: 'user.message', content: [{ type: 'text', text }] }] }),
 
-    /** What a worker does, in small. */
+    /** What a worker does, in small. A session without work gets some, as if a message had come that no stream shows. */
     async acquire(sessionId: string): Promise<Lease> {
-      const got = await writer.acquire(sessionId, 'worker', 30_000);
+      const threadId = primaryThreadId(sessionId);
+      const acquire = () => writer.acquire({ sessionId, threadId, workspaceId: WORKSPACE }, 'worker', 30_000);
+      let got = await acquire();
+      if ('nothing' in got) {
+        const [state] = await testRedis.keys(`mh:*:2:${sessionId}:state`);
+        await testRedis.hset(state!, 'status', 'running', 'running', '1', 'told', 'running');
+        await testRedis.hset(state!.replace(/state$/, `t:${threadId}:state`), 'status', 'running');
+        got = await acquire();
+      }
       if (!('lease' in got)) throw new Error(`no lease: ${JSON.stringify(got)}`);
       epochAppends.set(`${sessionId}/${got.lease.epoch}`, 0);
       return got.lease;
     },
-    async append(lease: Lease, entries: ({ event: { id: string; body: EventBody } } | { stamp: number })[], more: object = {}) {
+    async append(lease: Lease, entries: AppendEntry[], more: Omit<AppendBatch, 'entries'> = {}) {
       const place = `${lease.sessionId}/${lease.epoch}`;
       const n = (epochAppends.get(place) ?? 0) + 1;
       epochAppends.set(place, n);
@@ -104,17 +113,16 @@ export async function startGateway(options: Partial<GatewayOptions> & { logLines
     async turn(sessionId: string, bodies: EventBody[] = [{ type: 'agent.message', content: [{ type: 'text', text: 'done' }] }]) {
       const lease = await this.acquire(sessionId);
       const pending = await sessionLog.pending(sessionId);
-      await this.append(lease, [...pending.map(({ position }) => ({ stamp: position })), ...bodies.map((body) => this.event(body))]);
-      const idle = this.event({ type: 'session.status_idle', stop_reason: { type: 'end_turn' }, stop_details: null });
-      await this.append(lease, [idle], { state: { status: 'idle' }, goIdle: true });
-      await writer.release(lease, false);
+      await this.append(lease, [...pending.map(({ position }) => ({ processed: position })), ...bodies.map((body) => this.event(body))]);
+      await this.append(lease, [], { idle: { stop: { type: 'end_turn' }, known: Number.MAX_SAFE_INTEGER, captured: 0 } });
+      await writer.release(lease, 'done');
     },
-    preview: (sessionId: string, frames: PreviewFrame[]) => writer.preview(sessionId, frames),
+    preview: (sessionId: string, frames: PreviewFrame[]) => writer.preview({ sessionId, threadId: primaryThreadId(sessionId) }, frames),
 
     async [Symbol.asyncDispose]() {
       epochAppends = new Map();
       await app.close();
-      await tail.close();
+      await feed.close();
       await turnQueue.close();
       for (const connection of [redis, queueRedis, testRedis]) connection.disconnect();
       await server[Symbol.asyncDispose]();

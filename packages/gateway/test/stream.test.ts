@@ -297,7 +297,7 @@ describe('previews', () => {
   test('that come too early wait for the entry before them', async () => {
     const session = await gateway.session();
     using viewer = await view(streamPath(session.id, '?event_deltas[]=agent.message'));
-    await until(async () => (await gateway.testRedis.pubsub('CHANNELS', '*')).length > 0, { what: 'the preview subscription' });
+    await until(async () => (await gateway.testRedis.pubsub('SHARDCHANNELS', '*')).length > 0, { what: 'the preview subscription' });
     const lease = await gateway.acquire(session.id);
     const next = lease.head + 1;
     const { event } = gateway.event({ type: 'agent.message', content: [] }, next);

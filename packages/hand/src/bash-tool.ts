@@ -1,6 +1,6 @@
 /**
- * The `bash` tool: one shell that lives from call to call, one command at a time. A shell that was killed, or that ended by itself,
- * is replaced at the next call; the result that ended it says so.
+ * The `bash` tool of one thread: a shell that lives from call to call, one command at a time. A shell that was killed, or that ended by itself,
+ * is replaced at the next call; the result that ended it says so, or else the first one of the new shell.
  */
 import type { ToolInput, ToolOutcome } from '@manyhands/contract';
 import { type Shell, type ShellEnd, type ShellOptions, type ShellResult, startShell } from './bash-shell.ts';
@@ -12,46 +12,68 @@ export const BASH_DEFAULT_TIMEOUT_MS = 120_000;
 const TRUNCATED = '[output truncated]';
 /** Room for what is said around the output. */
 const NOTES_MAX_CHARS = 1_000;
+const NEW_SHELL = '[the shell had ended since the last call; this is a new one]\n';
 const NEXT_SHELL = 'the next call starts a new shell, without the directory, variables and jobs of this one';
+
+/** The right to have a shell. */
+export interface ShellPlace {
+  /** Resolves when a shell may be started; false if the signal fired first. */
+  take(signal: AbortSignal): Promise<boolean>;
+  /** The shell is gone, or none could be started. */
+  give(): void;
+}
 
 export interface BashTool {
   run(input: ToolInput<'bash'>, signal: AbortSignal): Promise<ToolOutcome>;
+  /** A shell that ended by itself counts until somebody looks. */
+  readonly hasShell: boolean;
+  /** Ends the shell while nothing runs or waits; the next result says so. */
+  retire(): void;
   /** Kills the shell and all it started. */
   close(): void;
 }
 
-export function createBashTool(options: ShellOptions): BashTool {
+export function createBashTool(options: ShellOptions, place: ShellPlace): BashTool {
   let shell: Shell | null = null;
+  /** The last shell ended, and no result has said so yet. */
+  let endedUntold = false;
   let tail: Promise<unknown> = Promise.resolve();
 
   async function start(): Promise<Shell> {
     try {
       return await startShell(options);
     } catch (error) {
+      place.give();
       throw new ToolFailure(`bash: no shell could be started: ${(error as Error).message}`);
     }
+  }
+  function end(): void {
+    if (!shell) return;
+    shell.kill();
+    shell = null;
+    place.give();
+  }
+  function retire(): void {
+    if (shell) endedUntold = true;
+    end();
   }
 
   async function runNow(input: ToolInput<'bash'>, signal: AbortSignal): Promise<ToolOutcome> {
     if (signal.aborted) return failure(INTERRUPTED);
     if (input.restart) {
-      shell?.kill();
-      shell = null;
+      end();
+      endedUntold = false;
     }
     if (!input.command) return success('bash session restarted');
     if (input.command.includes('\0')) throw new ToolFailure('bash: command holds a NUL character, which no shell can take');
-    let note = '';
-    if (shell && !shell.alive) {
-      note = '[the shell had ended since the last call; this is a new one]\n';
-      shell = null;
-    }
+    if (shell && !shell.alive) retire();
+    if (!shell && !(await place.take(signal))) return failure(INTERRUPTED);
     shell ??= await start();
+    const note = endedUntold ? NEW_SHELL : '';
+    endedUntold = false;
     const timeoutMs = input.timeout_ms ?? BASH_DEFAULT_TIMEOUT_MS;
     const result = await shell.run(input.command, timeoutMs, signal);
-    if (result.end.kind !== 'finished') {
-      shell.kill();
-      shell = null;
-    }
+    if (result.end.kind !== 'finished') end();
     return describeResult(result, timeoutMs, note, options.spills);
   }
 
@@ -61,10 +83,11 @@ export function createBashTool(options: ShellOptions): BashTool {
       tail = turn.catch(() => undefined);
       return turn;
     },
-    close() {
-      shell?.kill();
-      shell = null;
+    get hasShell() {
+      return shell !== null;
     },
+    retire,
+    close: end,
   };
 }
 

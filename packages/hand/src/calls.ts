@@ -11,7 +11,10 @@ const PACKED_FROM_CHARS = 64 * 1024;
 /** How long a cancel waits for the outcome that it brought about, in milliseconds. */
 const CANCEL_PATIENCE_MS = 2_000;
 
-export type RunTool = (tool: string, input: Record<string, unknown>, signal: AbortSignal) => Promise<ToolOutcome>;
+/** The shell of calls that name no thread. */
+const NO_THREAD = '';
+
+export type RunTool = (tool: string, input: Record<string, unknown>, signal: AbortSignal, thread: string) => Promise<ToolOutcome>;
 
 interface Call {
   abort: AbortController;
@@ -20,7 +23,7 @@ interface Call {
 }
 
 export interface Calls {
-  start(key: string, tool: string, input: Record<string, unknown>): CallState;
+  start(key: string, tool: string, input: Record<string, unknown>, thread?: string): CallState;
   /** The state as soon as the call is done, or after `waitMs`. */
   wait(key: string, waitMs: number): Promise<CallState>;
   cancel(key: string): Promise<CallState>;
@@ -65,12 +68,12 @@ export function createCalls(run: RunTool): Calls {
 
   return {
     wait,
-    start(key, tool, input) {
+    start(key, tool, input, thread = NO_THREAD) {
       if (calls.has(key) || acked.has(key)) return stateOf(key);
       const abort = new AbortController();
       const call: Call = { abort, outcome: null, done: Promise.resolve() };
       calls.set(key, call);
-      call.done = run(tool, input, abort.signal)
+      call.done = run(tool, input, abort.signal, thread)
         .catch((error: unknown) => failure(`the tool failed: ${String(error)}`))
         .then((outcome) => {
           call.outcome = pack(outcome);

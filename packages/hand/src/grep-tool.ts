@@ -19,7 +19,7 @@ const GREP_OUTPUT_MAX_BYTES = 100 * 1024;
 const GREP_TIMEOUT_MS = 60_000;
 const STDERR_MAX_CHARS = 2_000;
 
-/** Each search without ripgrep has a thread; more of them wait for their turn. */
+/** Each search without ripgrep has a thread of this process; more of them wait for their turn. */
 const GREP_MAX_THREADS = 4;
 
 /** The matches as text, and why there may be more of them. */
@@ -33,6 +33,7 @@ export async function runGrep(
   env: Record<string, string>,
   input: ToolInput<'grep'>,
   signal: AbortSignal,
+  thread: string,
 ): Promise<ToolOutcome> {
   const shown = input.path || confinement.workspace;
   const root = await confinement.resolve('grep', shown);
@@ -46,7 +47,7 @@ export async function runGrep(
   const ripgrep = await findProgram('rg', env['PATH'] ?? '', confinement);
   const matches =
     ripgrep === null
-      ? await threads.run(() => searchInWorker(input.pattern, root, signal))
+      ? await searches.run(thread, () => searchInWorker(input.pattern, root, signal))
       : await searchWithRipgrep(ripgrep, env, input.pattern, root, signal);
   const text = cleanContents(matches.text).replace(/\n+$/, '');
   if (matches.cut === 'time') {
@@ -71,7 +72,7 @@ async function findProgram(name: string, searchPath: string, confinement: Confin
   return null;
 }
 
-const threads = createSlots(GREP_MAX_THREADS);
+const searches = createSlots(GREP_MAX_THREADS);
 
 function searchWithRipgrep(
   program: string,

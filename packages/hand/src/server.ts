@@ -36,7 +36,7 @@ export function startHandServer(options: HandServerOptions): Promise<Server> {
       case 'ping':
         return { ok: true };
       case 'start':
-        return { ok: true, call: calls.start(request.key, request.tool, request.input) };
+        return { ok: true, call: calls.start(request.key, request.tool, request.input, request.thread) };
       case 'wait':
         return { ok: true, call: await calls.wait(request.key, request.wait_ms) };
       case 'cancel':

@@ -1,7 +1,8 @@
 /**
  * Output that is too long for an answer, kept in files of the sandbox's /tmp: the model gets the path and reads on from there.
  *
- * - /tmp may be small, full or memory: one file holds SPILL_FILE_MAX_BYTES, all of them SPILL_TOTAL_MAX_BYTES; the oldest go first.
+ * - /tmp may be small, full or memory: one file holds SPILL_FILE_MAX_BYTES, all of them SPILL_TOTAL_MAX_BYTES. Of the thread that keeps most the
+ *   oldest go first, so that one that floods loses its own. The newest of all stays.
  * - A name is never used twice, not even after the sandbox was let go and made anew: an old answer must not name newer contents.
  * - A file that is there already is never touched, whoever made it.
  */
@@ -27,6 +28,11 @@ export interface Spills {
   keep(text: string): string;
 }
 
+export interface SpillStore {
+  /** The files of one thread. */
+  of(thread: string): Spills;
+}
+
 export interface SpillLimits {
   fileBytes: number;
   totalBytes: number;
@@ -35,9 +41,9 @@ export interface SpillLimits {
 export function createSpills(
   directory: string,
   limits: SpillLimits = { fileBytes: SPILL_FILE_MAX_BYTES, totalBytes: SPILL_TOTAL_MAX_BYTES },
-): Spills {
+): SpillStore {
   /** Oldest first. */
-  const kept: { path: string; bytes: number }[] = [];
+  const kept: { thread: string; path: string; bytes: number }[] = [];
   let made = 0;
 
   function remove(path: string): void {
@@ -47,17 +53,25 @@ export function createSpills(
       // The session may have removed it already.
     }
   }
-  function remember(path: string, bytes: number): void {
-    kept.push({ path, bytes });
+  function remember(thread: string, path: string, bytes: number): void {
+    kept.push({ thread, path, bytes });
     let total = kept.reduce((sum, file) => sum + file.bytes, 0);
     while (total > limits.totalBytes && kept.length > 1) {
-      const oldest = kept.shift()!;
-      total -= oldest.bytes;
-      remove(oldest.path);
+      const [gone] = kept.splice(oldestOfGreediest(), 1);
+      if (!gone) return;
+      total -= gone.bytes;
+      remove(gone.path);
     }
   }
+  function oldestOfGreediest(): number {
+    const older = kept.slice(0, -1);
+    const bytesOf = new Map<string, number>();
+    for (const { thread, bytes } of older) bytesOf.set(thread, (bytesOf.get(thread) ?? 0) + bytes);
+    const most = Math.max(...bytesOf.values());
+    return older.findIndex(({ thread }) => bytesOf.get(thread) === most);
+  }
 
-  function begin(): Spill {
+  function begin(thread: string): Spill {
     const path = join(directory, `tool-output-${++made}-${randomBytes(4).toString('hex')}.txt`);
     let fd: number | null = null;
     let problem: string | null = null;
@@ -100,7 +114,7 @@ export function createSpills(
           remove(path);
           return `the rest could not be kept (${problem ?? 'i/o error'})`;
         }
-        remember(path, written);
+        remember(thread, path, written);
         if (written === seen) return `the whole is in ${path}`;
         return `the first ${written} of its ${seen} bytes are in ${path}${problem === null ? '' : ` (${problem})`}`;
       },
@@ -112,11 +126,13 @@ export function createSpills(
   }
 
   return {
-    begin,
-    keep(text) {
-      const spill = begin();
-      spill.write(Buffer.from(text, 'utf8'));
-      return spill.finish();
-    },
+    of: (thread) => ({
+      begin: () => begin(thread),
+      keep(text) {
+        const spill = begin(thread);
+        spill.write(Buffer.from(text, 'utf8'));
+        return spill.finish();
+      },
+    }),
   };
 }

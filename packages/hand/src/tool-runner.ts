@@ -1,7 +1,10 @@
-/** Finds the tool, checks its input, runs it and turns whatever happens into an outcome: a call never throws. */
+/**
+ * Finds the tool, checks its input, runs it and turns whatever happens into an outcome: a call never throws. Calls of several threads run side
+ * by side; where there is a limit it is shared fairly between them.
+ */
 import { dirname } from 'node:path';
 import { isSandboxTool, type SandboxTool, TOOL_INPUT, type ToolOutcome } from '@manyhands/contract';
-import { createBashTool } from './bash-tool.ts';
+import type { RunTool } from './calls.ts';
 import { createConfinement } from './confine.ts';
 import { runGlob } from './glob-tool.ts';
 import { runGrep } from './grep-tool.ts';
@@ -10,6 +13,7 @@ import { runRead } from './read-tool.ts';
 import type { HandSettings } from './settings.ts';
 import { createSlots } from './slots.ts';
 import { createSpills } from './spill.ts';
+import { createThreadShells } from './thread-shells.ts';
 import { runEdit, runWrite } from './write-tools.ts';
 
 const PREVIEW_CHARS = 20_000;
@@ -17,8 +21,16 @@ const PREVIEW_CHARS = 20_000;
 const READS_AT_ONCE = 4;
 const FILE_TOOL_TIMEOUT_MS = 120_000;
 
+/** A call as far as all tools care. */
+interface Asked {
+  tool: SandboxTool;
+  input: Record<string, unknown>;
+  signal: AbortSignal;
+  thread: string;
+}
+
 export interface ToolRunner {
-  run(tool: string, input: Record<string, unknown>, signal: AbortSignal): Promise<ToolOutcome>;
+  run: RunTool;
   /** Kills what still runs. */
   close(): void;
 }
@@ -28,33 +40,38 @@ export function createToolRunner(settings: Pick<HandSettings, 'paths' | 'shellEn
   const confinement = createConfinement(paths);
   const spills = createSpills(paths.tmp);
   const reads = createSlots(READS_AT_ONCE);
-  const bash = createBashTool({ cwd: paths.workspace, env: shellEnv, fifoDirectory: dirname(paths.handSocket), spills });
+  const shells = createThreadShells((thread) => ({
+    cwd: paths.workspace,
+    env: shellEnv,
+    fifoDirectory: dirname(paths.handSocket),
+    spills: spills.of(thread),
+  }));
 
-  function dispatch(tool: SandboxTool, raw: Record<string, unknown>, signal: AbortSignal): Promise<ToolOutcome> {
+  function dispatch({ tool, input, signal, thread }: Asked): Promise<ToolOutcome> {
     switch (tool) {
       case 'bash':
-        return bash.run(parseInput(tool, raw), signal);
+        return shells.run(thread, parseInput(tool, input), signal);
       case 'read':
-        return reads.run(() => runRead(confinement, parseInput(tool, raw), signal));
+        return reads.run(thread, () => runRead(confinement, parseInput(tool, input), signal));
       case 'write':
-        return runWrite(confinement, parseInput(tool, raw));
+        return runWrite(confinement, parseInput(tool, input));
       case 'edit':
-        return runEdit(confinement, parseInput(tool, raw));
+        return runEdit(confinement, parseInput(tool, input));
       case 'glob':
-        return runGlob(confinement, parseInput(tool, raw), signal);
+        return runGlob(confinement, parseInput(tool, input), signal);
       case 'grep':
-        return runGrep(confinement, shellEnv, parseInput(tool, raw), signal);
+        return runGrep(confinement, shellEnv, parseInput(tool, input), signal, thread);
     }
   }
 
-  function bounded(outcome: ToolOutcome): ToolOutcome {
+  function bounded(outcome: ToolOutcome, thread: string): ToolOutcome {
     const [block] = outcome.content;
     if (block !== undefined && block.type !== 'text') return outcome;
     const text = block?.text ?? '';
     // A model is never shown an empty block.
     if (text === '') return { ...outcome, content: [{ type: 'text', text: '(no output)' }] };
     if (text.length <= INLINE_TEXT_MAX_CHARS) return outcome;
-    const where = spills.keep(text);
+    const where = spills.of(thread).keep(text);
     // Not through the middle of a surrogate pair.
     const preview = text.slice(0, PREVIEW_CHARS).replace(/[\ud800-\udbff]$/, '');
     const told = `[output of ${text.length} characters; ${where}. Its first ${PREVIEW_CHARS} characters:]\n${preview}`;
@@ -62,36 +79,36 @@ export function createToolRunner(settings: Pick<HandSettings, 'paths' | 'shellEn
   }
 
   /** A file system may hang; the call is answered all the same. */
-  async function withinTime(tool: SandboxTool, input: Record<string, unknown>, signal: AbortSignal): Promise<ToolOutcome> {
+  async function withinTime(asked: Asked): Promise<ToolOutcome> {
     const limit = new AbortController();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         limit.abort();
-        reject(new ToolFailure(`${tool}: timed out after ${FILE_TOOL_TIMEOUT_MS} ms`));
+        reject(new ToolFailure(`${asked.tool}: timed out after ${FILE_TOOL_TIMEOUT_MS} ms`));
       }, FILE_TOOL_TIMEOUT_MS);
     });
     try {
-      return await Promise.race([dispatch(tool, input, AbortSignal.any([signal, limit.signal])), late]);
+      return await Promise.race([dispatch({ ...asked, signal: AbortSignal.any([asked.signal, limit.signal]) }), late]);
     } finally {
       clearTimeout(timer);
     }
   }
 
   return {
-    async run(tool, input, signal) {
+    async run(tool, input, signal, thread) {
       if (!isSandboxTool(tool)) return failure(`there is no tool named ${JSON.stringify(quoted(tool))} in a sandbox`);
       try {
-        if (tool === 'bash') return await dispatch(tool, input, signal);
-        const outcome = await withinTime(tool, input, signal);
-        return signal.aborted ? failure(INTERRUPTED) : bounded(outcome);
+        if (tool === 'bash') return await dispatch({ tool, input, signal, thread });
+        const outcome = await withinTime({ tool, input, signal, thread });
+        return signal.aborted ? failure(INTERRUPTED) : bounded(outcome, thread);
       } catch (error) {
         if (signal.aborted) return failure(INTERRUPTED);
         if (error instanceof ToolFailure) return failure(error.message);
         return failure(`${tool}: the tool failed: ${error instanceof Error ? error.message : String(error)}`);
       }
     },
-    close: () => bash.close(),
+    close: () => shells.close(),
   };
 }
 

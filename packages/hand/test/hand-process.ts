@@ -19,7 +19,7 @@ export interface HandClient {
   socket: Socket;
   ask(question: HandQuestion): Promise<HandReply>;
   /** Starts a call and waits for its end. */
-  call(tool: string, input: Record<string, unknown>, key?: string): Promise<ToolOutcome>;
+  call(tool: string, input: Record<string, unknown>, key?: string, thread?: string): Promise<ToolOutcome>;
   /** The text of a call that must succeed. */
   text(tool: string, input: Record<string, unknown>): Promise<string>;
   /** The text of a call that must be an error. */
@@ -129,8 +129,8 @@ async function connectClient(path: string): Promise<HandClient> {
       waiting.set(id, { resolve, reject });
       socket.write(encodeFrame({ id, ...question }));
     });
-  const call = async (tool: string, input: Record<string, unknown>, key = `key-${++lastKey}`) => {
-    callOf(await ask({ op: 'start', key, tool, input }));
+  const call = async (tool: string, input: Record<string, unknown>, key = `key-${++lastKey}`, thread?: string) => {
+    callOf(await ask({ op: 'start', key, tool, input, ...(thread === undefined ? {} : { thread }) }));
     const state = callOf(await ask({ op: 'wait', key, wait_ms: 25_000 }));
     if (state.state !== 'done') throw new Error(`the call is ${state.state}`);
     return state.outcome;

@@ -10,6 +10,15 @@ export interface SandboxBinding {
   generation: number;
 }
 
+/** What came of a compare-and-set of the binding: `bound` is the session's, which a sibling changed first; null if it never had one. */
+export type BindingSaved = { saved: true } | { saved: false; bound: SandboxBinding | null };
+
+/**
+ * Makes `next` the session's binding, durably and fenced, if that is still of `expected`'s generation (null: none was ever bound). A sandbox is
+ * given up by its own generation without ids; a second such clearing may be told as saved or as not. What it throws, `execute` throws.
+ */
+export type SaveBinding = (next: SandboxBinding, expected: SandboxBinding | null) => Promise<BindingSaved>;
+
 /** A lease that was given. */
 export interface BoundSandbox {
   pool_id: string;

@@ -11,6 +11,11 @@ export interface HandCall {
   input: Record<string, unknown>;
   /** The call was in the log before this worker came: an earlier one may have started it. */
   resumed?: boolean;
+  /**
+   * A resumed call that may have been started in a sandbox that was given up since, while the session has another one by now: a sibling leased
+   * it. It is collected from the present one if it is there after all, and started nowhere.
+   */
+  astray?: boolean;
 }
 
 export interface ExecuteOptions {
@@ -31,8 +36,11 @@ export interface Hand<End = ToolOutcome> {
   execute(call: HandCall, options?: ExecuteOptions): Promise<End>;
   /** The outcomes of these calls are in the log. Best effort, never rejects; what could not be told is told with the next. */
   acknowledge(keys: readonly string[]): Promise<void>;
-  /** The session is idle: what it used may be saved under `snapshotKey` and let go after a while. Best effort, never rejects. */
-  park(snapshotKey: string): Promise<void>;
+  /**
+   * The session is idle, as far as this thread knows: what it used may be saved and let go after a while, unless another thread has used it
+   * since. Best effort; rejects only with what the caller's own callbacks throw.
+   */
+  park(): Promise<void>;
   /** The session is over: lets go at once, saves nothing. Best effort, never rejects. */
   release(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 /** The Hand port behind which every tool looks alike to the harness, and its sandbox client. */
-export type { SandboxBinding } from './binding.ts';
+export type { BindingSaved, SandboxBinding, SaveBinding } from './binding.ts';
 export { createClientHand } from './client-hand.ts';
 export type { ExecuteOptions, Hand, HandCall } from './hand.ts';
 export { sendHint } from './hint.ts';

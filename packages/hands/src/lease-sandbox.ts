@@ -4,6 +4,9 @@
  * A hint names a pool first, and the lease is asked of that pool: a lease that is not answered in time can then be asked for again of the same
  * pool, which gives the same sandbox for the same generation. The queue group is asked only when no pool is known. A lease that was not
  * answered may have been given all the same: another pool is asked under the next generation, so that the two can be told apart.
+ *
+ * Siblings may want one at the same time. Each time before it asks it looks whether one of them was faster: there is no room for two, and a lease
+ * of a higher generation would end theirs.
  */
 import { backoffMs, type Clock, type Messaging, pause } from '@manyhands/base';
 import type { SandboxSpec } from '@manyhands/contract';
@@ -36,6 +39,8 @@ export interface LeaseOptions {
   generation: number;
   /** Blob key of the workspace to restore, or null. */
   restoreFrom: string | null;
+  /** The sandbox that a sibling made the session's meanwhile, or null. */
+  bound: () => Promise<BoundSandbox | null>;
   /** The pool of a hint that was sent already. */
   hinted: Promise<string | null> | undefined;
   /** How long to keep trying, in milliseconds. */
@@ -44,7 +49,11 @@ export interface LeaseOptions {
   signal: AbortSignal;
 }
 
-export type LeaseEnd = { kind: 'leased'; at: BoundSandbox } | { kind: 'busy'; waitedMs: number } | { kind: 'failed'; reason: string };
+/** `adopted`: a sibling has bound one. */
+export type LeaseEnd =
+  | { kind: 'leased' | 'adopted'; at: BoundSandbox }
+  | { kind: 'busy'; waitedMs: number }
+  | { kind: 'failed'; reason: string };
 
 /** Rejects with AppError `aborted` when the signal fires; a sandbox that was given just then is found again under the same generation. */
 export async function leaseSandbox(options: LeaseOptions): Promise<LeaseEnd> {
@@ -59,6 +68,8 @@ export async function leaseSandbox(options: LeaseOptions): Promise<LeaseEnd> {
 
   for (let attempt = 0; ; ) {
     signal.throwIfAborted();
+    const bound = await options.bound();
+    if (bound) return { kind: 'adopted', at: bound };
     for (let hints = 0; poolId === null && !askGroup && hints < HINTS_MAX; hints++) {
       const answer = await askHint(messaging, { session_id: sessionId, workspace_id: workspaceId, spec });
       if (answer === 'none') break;

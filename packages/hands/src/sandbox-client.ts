@@ -2,7 +2,7 @@
  * The messages of a sandbox pool as functions, with one distinction added: whether a request that brought no answer can have arrived.
  * That decides what may be done elsewhere (I4).
  */
-import type { Clock, Messaging } from '@manyhands/base';
+import type { Messaging } from '@manyhands/base';
 import {
   CallReply,
   CollectReply,
@@ -50,14 +50,30 @@ export interface SandboxClient {
   outputs(at: BoundSandbox): Promise<OutputsReply | Silence>;
   collect(at: BoundSandbox, files: CollectRequest['files']): Promise<CollectReply | Silence>;
   ack(at: BoundSandbox, keys: readonly string[]): Promise<DoneReply | Silence>;
-  park(at: BoundSandbox, snapshotKey: string): Promise<DoneReply | Silence>;
+  /** `uses`: the use count that is known. */
+  park(at: BoundSandbox, snapshotKey: string, uses: number): Promise<DoneReply | Silence>;
   release(at: BoundSandbox): Promise<DoneReply | Silence>;
 }
 
 /** The NATS client's code for "no responders", the only failure of a request that proves that nobody got it. */
 const NO_RESPONDERS = '503';
 
-export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessionId: string, answerMs = DEFAULT_ANSWER_MS): SandboxClient {
+/** What a pool answers about a sandbox that was leased. */
+export type PoolReply = CallReply | MountReply | OutputsReply | CollectReply | DoneReply;
+
+export interface SandboxClientOptions {
+  messaging: Pick<Messaging, 'request'>;
+  sessionId: string;
+  /** Whose shell calls run in; those of a client without one share a shell. */
+  threadId: string | undefined;
+  answerMs?: number | undefined;
+  /** Told of every answer about a leased sandbox. */
+  onReply: (at: BoundSandbox, reply: PoolReply) => void;
+}
+
+export function createSandboxClient(options: SandboxClientOptions): SandboxClient {
+  const { messaging, sessionId, threadId, onReply, answerMs = DEFAULT_ANSWER_MS } = options;
+  const thread = threadId === undefined ? {} : { thread: threadId };
   const slowAnswerMs = answerMs * SLOW_ANSWER_FACTOR;
   async function ask<T extends object>(subject: string, body: object, reply: z.ZodType<T>, timeoutMs: number): Promise<T | Silence> {
     try {
@@ -67,46 +83,29 @@ export function createSandboxClient(messaging: Pick<Messaging, 'request'>, sessi
       return { silence: cause?.code === NO_RESPONDERS ? 'not delivered' : 'unanswered' };
     }
   }
-  const askSandbox = <T extends object>(at: BoundSandbox, verb: SandboxVerb, body: object, reply: z.ZodType<T>, timeoutMs: number) =>
-    ask(sandboxSubject(at.pool_id, at.sandbox_id, verb), { session_id: sessionId, generation: at.generation, ...body }, reply, timeoutMs);
+  async function askSandbox<T extends PoolReply>(
+    at: BoundSandbox,
+    verb: SandboxVerb,
+    body: object,
+    schema: z.ZodType<T>,
+    timeoutMs: number,
+  ): Promise<T | Silence> {
+    const request = { session_id: sessionId, generation: at.generation, ...body };
+    const reply = await ask(sandboxSubject(at.pool_id, at.sandbox_id, verb), request, schema, timeoutMs);
+    if (!isSilence(reply)) onReply(at, reply);
+    return reply;
+  }
 
   return {
     lease: (poolId, request) => ask(poolId === null ? SANDBOX_SUBJECT.lease : poolLeaseSubject(poolId), request, LeaseReply, slowAnswerMs),
-    start: (at, key, tool, body) => askSandbox(at, 'start', { key, tool, ...body }, CallReply, slowAnswerMs),
+    start: (at, key, tool, body) => askSandbox(at, 'start', { key, tool, ...thread, ...body }, CallReply, slowAnswerMs),
     wait: (at, key) => askSandbox(at, 'wait', { key, wait_ms: WAIT_MS }, CallReply, WAIT_MS + answerMs),
     cancel: (at, key) => askSandbox(at, 'cancel', { key }, CallReply, slowAnswerMs),
     mount: (at, revision, body) => askSandbox(at, 'mount', { revision, ...body }, MountReply, slowAnswerMs),
     outputs: (at) => askSandbox(at, 'outputs', {}, OutputsReply, WAIT_MS + answerMs),
     collect: (at, files) => askSandbox(at, 'collect', { files }, CollectReply, slowAnswerMs),
     ack: (at, keys) => askSandbox(at, 'ack', { keys }, DoneReply, answerMs),
-    park: (at, snapshotKey) => askSandbox(at, 'park', { snapshot_key: snapshotKey }, DoneReply, answerMs),
+    park: (at, snapshotKey, uses) => askSandbox(at, 'park', { snapshot_key: snapshotKey, uses }, DoneReply, answerMs),
     release: (at) => askSandbox(at, 'release', {}, DoneReply, answerMs),
-  };
-}
-
-/**
- * Tells how long nobody has answered. Time in which this process itself had no connection to NATS is not the pool's silence; it has a limit
- * of its own.
- */
-export function createSilenceWatch(clock: Clock, messaging: Pick<Messaging, 'connected'>, limitMs: number, outageLimitMs: number) {
-  let silentSinceMs: number | null = null;
-  let outageSinceMs: number | null = null;
-  return {
-    answered(): void {
-      silentSinceMs = null;
-      outageSinceMs = null;
-    },
-    /** True when the limit is reached. */
-    unanswered(): boolean {
-      const now = clock.now();
-      if (!messaging.connected) {
-        outageSinceMs ??= now;
-        silentSinceMs = null;
-        return now - outageSinceMs >= outageLimitMs;
-      }
-      outageSinceMs = null;
-      silentSinceMs ??= now;
-      return now - silentSinceMs >= limitMs;
-    },
   };
 }

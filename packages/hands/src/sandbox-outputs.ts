@@ -9,7 +9,10 @@ const LIMIT_MS = 120_000;
 const SILENCES_MAX = 2;
 
 export interface SandboxOutputs {
-  /** What there is; null if there is no sandbox. Rejects with AppError `unavailable` if the sandbox or its pool is gone or does not answer. */
+  /**
+   * What there is; null if there is no sandbox. What was there at the use count that `SandboxHand.uses` then tells, unless this hand runs a call
+   * meanwhile. Rejects with AppError `unavailable` if the sandbox or its pool is gone or does not answer.
+   */
   outputs(): Promise<OutputFile[] | null>;
   /** Stores them durably as the bytes of files; what vanished is not among the stored. Rejects like `outputs`. */
   collect(files: { path: string; file_id: string }[]): Promise<(OutputFile & { file_id: string })[]>;
@@ -19,8 +22,8 @@ export interface SandboxOutputsDeps {
   client: Pick<SandboxClient, 'outputs' | 'collect'>;
   clock: Clock;
   log: Logger;
-  /** The session's sandbox at the moment. */
-  sandbox: () => BoundSandbox | null;
+  /** The session's sandbox at the moment, whoever leased it. */
+  sandbox: () => Promise<BoundSandbox | null>;
   /** A list that was too large for a message. */
   list: (key: string) => Promise<OutputFile[] | null>;
 }
@@ -30,7 +33,7 @@ export function createSandboxOutputs({ client, clock, log, sandbox, list }: Sand
   async function result<T extends { ok: true; pending: boolean }>(
     ask: (at: BoundSandbox) => Promise<T | SandboxFailure | Silence>,
   ): Promise<T | null> {
-    const at = sandbox();
+    const at = await sandbox();
     if (!at) return null;
     const deadlineMs = clock.now() + LIMIT_MS;
     for (let silences = 0; clock.now() < deadlineMs; ) {

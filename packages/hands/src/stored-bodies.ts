@@ -18,6 +18,8 @@ export interface StoredBodiesDeps {
   getBody: (key: string) => Promise<Buffer | null>;
 }
 
+export type StoredBodies = ReturnType<typeof createStoredBodies>;
+
 export function createStoredBodies({ workspaceId, sessionId, log, putBody, getBody }: StoredBodiesDeps) {
   async function read<T>(key: string, schema: z.ZodType<T>): Promise<T | null> {
     const body = await getBody(key);

@@ -1,9 +1,9 @@
 import { AppError, connectMessaging, type Messaging, systemClock } from '@manyhands/base';
-import { callOutcomeKey, INLINE_BODY_MAX_BYTES, sandboxEndKey } from '@manyhands/contract';
+import { callOutcomeKey, INLINE_BODY_MAX_BYTES, sandboxEndKey, workspaceSnapshotKey } from '@manyhands/contract';
 import { silentLogger, startTestNats, type TestServer, until } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createSandboxHand, type Hand, type SandboxBinding, type SandboxHandOptions, sendHint } from '../src/index.ts';
-import { done, type ScriptedPool, says, startScriptedPool, text } from './scripted-pool.ts';
+import { createSandboxHand, type SandboxBinding, type SandboxHand, type SandboxHandOptions, sendHint } from '../src/index.ts';
+import { done, type ScriptedPool, says, sharedBinding, startScriptedPool, text } from './scripted-pool.ts';
 
 const WORKSPACE = 'wrkspc_1';
 const SPEC = { environment_id: 'env_1', networking: { type: 'unrestricted' } } as const;
@@ -41,14 +41,14 @@ async function addPool(): Promise<ScriptedPool> {
 }
 
 interface Fixture {
-  hand: Hand;
-  /** Everything that `saveBinding` got. */
+  hand: SandboxHand;
+  /** Everything that `saveBinding` saved. */
   saved: SandboxBinding[];
   blobs: Map<string, Buffer>;
 }
 function makeHand(more: Partial<SandboxHandOptions> = {}): Fixture {
-  const saved: SandboxBinding[] = [];
   const blobs = new Map<string, Buffer>();
+  const { saved, saveBinding, currentBinding } = sharedBinding(more.binding);
   const hand = createSandboxHand({
     messaging,
     clock: systemClock,
@@ -57,7 +57,7 @@ function makeHand(more: Partial<SandboxHandOptions> = {}): Fixture {
     sessionId: `sesn_${sessions}`,
     spec: async () => SPEC,
     binding: null,
-    saveBinding: async (binding) => void saved.push({ ...binding }),
+    ...{ saveBinding, currentBinding },
     putBody: async (key, body) => void blobs.set(key, body),
     getBody: async (key) => blobs.get(key) ?? null,
     findSnapshot: async () => null,
@@ -74,7 +74,12 @@ describe('a call', () => {
   test('leases a sandbox once, saves the binding before anything is started, and answers the outcome', async () => {
     const order: string[] = [];
     pool.script = (verb) => void order.push(verb);
-    const { hand, saved } = makeHand({ saveBinding: async () => void order.push('saved') });
+    const { hand, saved } = makeHand({
+      async saveBinding() {
+        order.push('saved');
+        return { saved: true };
+      },
+    });
     expect(await hand.execute(call('one'))).toEqual(done('result of one'));
     expect(await hand.execute(call('two'))).toEqual(done('result of two'));
     expect(order).toEqual(['hint', 'lease', 'saved', 'start', 'start']);
@@ -486,10 +491,10 @@ describe('what the pool is told', () => {
     pool.script = (verb) => (verb === 'ack' && ++acks === 1 ? 'deaf' : undefined);
     void hand.acknowledge(['a']);
     void hand.acknowledge(['b']);
-    await hand.park('w/s/snapshot');
+    await hand.park();
     const [sandbox] = pool.sandboxes.values();
     expect([...(sandbox?.acked ?? [])]).toEqual(['a', 'b']);
-    expect(sandbox?.parkedAs).toBe('w/s/snapshot');
+    expect(sandbox?.parkedAs).toBe(workspaceSnapshotKey(WORKSPACE, `sesn_${sessions}`, 1));
   });
 
   test('a release ends the sandbox, and a later call has a fresh one', async () => {
@@ -503,11 +508,11 @@ describe('what the pool is told', () => {
 
   test('nothing of it fails when there is no pool or no sandbox', async () => {
     const { hand } = makeHand();
-    await Promise.all([hand.acknowledge(['x']), hand.park('w/s/k'), hand.release()]);
+    await Promise.all([hand.acknowledge(['x']), hand.park(), hand.release()]);
     expect(pool.requests).toEqual([]);
     await hand.execute(call('one'));
     await pool.stop();
-    await Promise.all([hand.acknowledge(['one']), hand.park('w/s/k'), hand.release()]);
+    await Promise.all([hand.acknowledge(['one']), hand.park(), hand.release()]);
   });
 
   test('a hint answers the pool, or null when there is none', async () => {

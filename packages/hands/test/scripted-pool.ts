@@ -19,8 +19,9 @@ import {
   toolText,
   WaitRequest,
 } from '@manyhands/contract';
+import type { SandboxBinding, SaveBinding } from '../src/index.ts';
 
-type Verb = 'lease' | 'hint' | 'start' | 'wait' | 'cancel' | 'ack' | 'park' | 'release';
+type Verb = 'lease' | 'hint' | 'start' | 'wait' | 'cancel' | 'ack' | 'park' | 'release' | 'outputs';
 type FailureCode = SandboxFailure['error']['code'];
 /** `deaf`: as if the request had never come. `mute`: does it and answers nothing. Anything else is the answer. */
 export type Script = (verb: Verb, body: Record<string, unknown>) => 'deaf' | 'mute' | object | undefined;
@@ -36,6 +37,8 @@ interface ScriptedSandbox {
   calls: Map<string, ScriptedCall>;
   acked: Set<string>;
   parkedAs: string | null;
+  /** As the contract counts them. */
+  uses: number;
 }
 
 export interface ScriptedPool {
@@ -58,6 +61,33 @@ const failure = (code: FailureCode, message = 'as the test wants it'): SandboxFa
 export const says = failure;
 export const text = (outcome: ToolOutcome) => toolText(outcome.content);
 export const done = (value: string): ToolOutcome => ({ is_error: false, content: [{ type: 'text', text: value }] });
+
+interface SharedBinding {
+  binding: SandboxBinding | null;
+  /** What was saved, in order. */
+  saved: SandboxBinding[];
+  saveBinding: SaveBinding;
+  currentBinding: () => Promise<SandboxBinding | null>;
+}
+
+/** The binding of a session as the session log keeps it, with its compare-and-set; shared by all hands that are given it. */
+export function sharedBinding(binding: SandboxBinding | null = null): SharedBinding {
+  const session: SharedBinding = {
+    binding,
+    saved: [],
+    async saveBinding(next, expected) {
+      const bound = session.binding;
+      if ((bound?.generation ?? 0) !== (expected?.generation ?? 0)) return { saved: false, bound };
+      // Of two that clear it one is too late.
+      if (next.sandbox_id === null && bound?.sandbox_id === null) return { saved: false, bound };
+      session.binding = { ...next };
+      session.saved.push({ ...next });
+      return { saved: true };
+    },
+    currentBinding: async () => session.binding,
+  };
+  return session;
+}
 
 /** Resolves when requests reach it. */
 export async function startScriptedPool(messaging: Messaging, id: string): Promise<ScriptedPool> {
@@ -143,6 +173,8 @@ export async function startScriptedPool(messaging: Messaging, id: string): Promi
           sandbox.calls.set(key, { outcome: typeof value === 'string' ? done(value) : null, waiters: [] });
           pool.ran.push(key);
         }
+        sandbox.uses++;
+        sandbox.parkedAs = null;
         return state(sandbox, key);
       }
       case 'wait': {
@@ -165,11 +197,15 @@ export async function startScriptedPool(messaging: Messaging, id: string): Promi
           sandbox.calls.delete(key);
           sandbox.acked.add(key);
         }
-        sandbox.parkedAs = null;
         return { ok: true };
-      case 'park':
-        sandbox.parkedAs = ParkRequest.parse(body).snapshot_key;
-        return { ok: true };
+      case 'park': {
+        const { snapshot_key, uses } = ParkRequest.parse(body);
+        if (uses !== undefined && uses < sandbox.uses) return { ok: true, parked: false };
+        sandbox.parkedAs = snapshot_key;
+        return { ok: true, parked: true };
+      }
+      case 'outputs':
+        return { ok: true, pending: false, files: [], uses: sandbox.uses };
       case 'release':
         sandboxes.delete(sandboxId);
         return { ok: true };
@@ -189,14 +225,16 @@ export async function startScriptedPool(messaging: Messaging, id: string): Promi
       calls: new Map(),
       acked: new Set(),
       parkedAs: null,
+      uses: 0,
     });
     return { ok: true, pool_id: id, sandbox_id: sandboxId, generation: request.generation, warm: true };
   }
 
   function state(sandbox: ScriptedSandbox, key: string): object {
     const call = sandbox.calls.get(key);
-    if (!call) return { ok: true, call: { state: 'unknown' } };
-    return { ok: true, call: call.outcome ? { state: 'done', outcome: call.outcome } : { state: 'running' } };
+    const { uses } = sandbox;
+    if (!call) return { ok: true, uses, call: { state: 'unknown' } };
+    return { ok: true, uses, call: call.outcome ? { state: 'done', outcome: call.outcome } : { state: 'running' } };
   }
 
   pool.serve();

@@ -1,10 +1,11 @@
 /**
- * Checkpoints: the folded context in a blob, and its position in the state, so that a turn starts with a short read however long the
+ * Checkpoints of a thread: the folded context in a blob, and its position in the state, so that a turn starts with a short read however long the
  * session is (I14). The blob is durable before the fenced append refers to it; the one before is deleted when the next turn has moved on.
  */
-import { AppError } from '@manyhands/base';
+import { AppError, assertFormat } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import type { Checkpoint, LogEntry, SessionLog, SessionRecord, SessionState } from '@manyhands/session-log';
+import { primaryThreadId } from '@manyhands/contract';
+import { type Checkpoint, type Lease, LOG_FORMAT, type LogEntry, type SessionLog, type ThreadState } from '@manyhands/session-log';
 import { withAttachments } from './attachments.ts';
 import { type Context, emptyContext, fold } from './context.ts';
 import type { Turn } from './turn.ts';
@@ -16,21 +17,22 @@ const WORTH_AT = { idle: 64, running: 256, compacted: 1 } as const;
 /** `first` are the entries behind the checkpoint that came with the lease. */
 export async function loadContext(
   deps: { log: SessionLog; blobs: BlobStore },
-  record: SessionRecord,
-  state: SessionState,
+  lease: Lease,
+  state: ThreadState,
   first: LogEntry[],
 ): Promise<Context> {
   let context = emptyContext();
   if (state.checkpoint) {
     const blob = await deps.blobs.get(state.checkpoint.blob);
-    if (!blob) throw new AppError('internal', `the checkpoint of session ${record.id} is missing from the blob store`);
-    context = { ...context, ...(JSON.parse(blob.toString('utf8')) as Context) };
+    if (!blob) throw new AppError('internal', `the checkpoint of thread ${lease.threadId} is missing from the blob store`);
+    const { format, ...stored } = JSON.parse(blob.toString('utf8')) as Context & { format?: number };
+    assertFormat(`the checkpoint of thread ${lease.threadId}`, format, LOG_FORMAT);
+    context = { ...context, ...stored };
   }
-  const place = { workspaceId: record.workspace_id, sessionId: record.id };
-  const add = async (entry: LogEntry) => fold(context, await withAttachments(deps.blobs, place, entry));
+  const add = async (entry: LogEntry) => fold(context, await withAttachments(deps.blobs, lease, entry));
   for (const entry of first) await add(entry);
   while (context.position < state.head) {
-    const entries = await deps.log.read(record.id, context.position, READ_PAGE);
+    const entries = await deps.log.read(lease.sessionId, context.position, READ_PAGE, lease.threadId);
     if (entries.length === 0) break;
     for (const entry of entries) await add(entry);
   }
@@ -39,19 +41,30 @@ export async function loadContext(
 
 /** Writes a checkpoint blob if one is worth it, for the caller's next append to refer to. */
 export async function writeCheckpoint(turn: Turn, when: keyof typeof WORTH_AT): Promise<Checkpoint | null> {
-  const { context, record, lease } = turn;
+  const { context, lease } = turn;
   if (context.position - turn.checkpointed < WORTH_AT[when]) return null;
-  const blob = `${record.workspace_id}/${record.id}/context/${context.position}-${lease.epoch}`;
-  await turn.deps.blobs.put(blob, Buffer.from(JSON.stringify(context)));
+  const blob = checkpointKey(lease, context.position);
+  await turn.deps.blobs.put(blob, Buffer.from(JSON.stringify({ format: LOG_FORMAT, ...context })));
   turn.checkpointed = context.position;
   return { position: context.position, blob };
 }
 
-/** Deletes checkpoint blobs that the state does not refer to. Best effort: a left blob costs bytes only. */
+/** 0.1.0 had no threads: its checkpoints lie beside the threads' folders. */
+function checkpointPrefix({ workspaceId, sessionId }: Lease): string {
+  return `${workspaceId}/${sessionId}/context/`;
+}
+function checkpointKey(lease: Lease, position: number): string {
+  return `${checkpointPrefix(lease)}${lease.threadId}/${position}-${lease.epoch}`;
+}
+
+/** Deletes checkpoint blobs of this thread that its state does not refer to. Best effort: a left blob costs bytes only. */
 export async function dropOldCheckpoints(turn: Turn): Promise<void> {
-  const { record, deps, state } = turn;
+  const { deps, state, lease } = turn;
   if (turn.checkpointed === (state.checkpoint?.position ?? 0)) return;
-  const current = `${record.workspace_id}/${record.id}/context/${turn.checkpointed}-${turn.lease.epoch}`;
-  for await (const key of deps.blobs.list(`${record.workspace_id}/${record.id}/context/`))
-    if (key !== current) await deps.blobs.delete(key);
+  const current = checkpointKey(lease, turn.checkpointed);
+  const own = `${checkpointPrefix(lease)}${lease.threadId}/`;
+  const isPrimary = lease.threadId === primaryThreadId(lease.sessionId);
+  const old = new RegExp(`^${checkpointPrefix(lease)}\\d+-\\d+$`);
+  for await (const key of deps.blobs.list(isPrimary ? checkpointPrefix(lease) : own))
+    if (key !== current && (key.startsWith(own) || (isPrimary && old.test(key)))) await deps.blobs.delete(key);
 }

@@ -15,19 +15,19 @@ import type { Turn } from './turn.ts';
 import { charge } from './usage.ts';
 
 /** Whether the next request, `lead` included, would come too near the end of the window. */
-export function needsCompaction({ context, record, deps }: Turn, lead: readonly JournalEntry[]): boolean {
+export function needsCompaction({ context, agent, deps }: Turn, lead: readonly JournalEntry[]): boolean {
   const coming = lead.reduce((sum, entry) => {
-    const content = 'stamp' in entry && 'content' in entry.stamp.event ? entry.stamp.event.content : undefined;
+    const content = 'processed' in entry && 'content' in entry.processed.event ? entry.processed.event.content : undefined;
     return sum + tokensOf((content ?? []) as Anthropic.ContentBlockParam[]);
   }, 0);
-  const limit = fullAt(deps.contextWindow(record.agent.model.id), deps.settings.maxTokens);
+  const limit = fullAt(deps.contextWindow(agent.model.id), deps.settings.maxTokens);
   return context.messages.length > 1 && context.tokens + context.grown + coming > limit;
 }
 
 /** Compacts what is in the context. `tooLong`: the model could not take the conversation whole. */
 export async function compactStep(turn: Turn, tooLong: boolean): Promise<ModelStepEnd> {
-  const { context, deps, journal, record } = turn;
-  const window = deps.contextWindow(record.agent.model.id);
+  const { context, deps, journal, agent } = turn;
+  const window = deps.contextWindow(agent.model.id);
   turn.report.phase('compaction');
   let shortened = tooLong || context.compactions > 0;
   for (;;) {
@@ -35,25 +35,26 @@ export async function compactStep(turn: Turn, tooLong: boolean): Promise<ModelSt
     const spanId = await openSpan(turn, []);
     if (spanId === null) return 'capped';
     const interrupt = turn.inbox.interruptSignal();
+    let response: ModelResponse | null = null;
     try {
-      const signal = AbortSignal.any([interrupt.signal, turn.lost, turn.drain.due]);
-      const response = await summarise(turn, shortened, window, signal);
-      charge(turn, response, response.usage);
+      response = await summarise(turn, shortened, window, AbortSignal.any([interrupt.signal, turn.lost, turn.drain.due]));
+    } catch (error) {
+      const end = await requestFailed(turn, spanId, error, interrupt.signal.aborted);
+      if (end !== 'too_long') return end;
+    } finally {
+      interrupt.done();
+    }
+    if (response) {
+      const usage = charge(turn, response, response.usage);
       const text = summaryOf(response);
       const told: JournalEntry[] = [spanEnd(spanId, response.usage, { compaction: true })];
       const kept = keptTokens(window, shortened);
       if (text !== '') told.push({ body: { type: 'agent.thread_context_compacted' }, hidden: { summary: { text, kept } } });
-      await appendAll(journal, told, { state: { usage: turn.usage, takeovers: 0, failures: 0 } });
+      await appendAll(journal, told, { usage, progress: true, failures: 0 });
       turn.failures = 0;
-      if (text === '' && shortened) return tooLarge(turn);
       if (text !== '') return await compactedNow(turn);
-    } catch (error) {
-      const end = await requestFailed(turn, spanId, error, interrupt.signal.aborted);
-      if (end !== 'too_long') return end;
-      if (shortened) return tooLarge(turn);
-    } finally {
-      interrupt.done();
     }
+    if (shortened) return tooLarge(turn);
     shortened = true;
   }
 }
@@ -61,14 +62,14 @@ export async function compactStep(turn: Turn, tooLong: boolean): Promise<ModelSt
 async function compactedNow(turn: Turn): Promise<ModelStepEnd> {
   turn.log.info({ op: 'compaction', tokens: turn.context.tokens, compactions: turn.context.compactions }, 'conversation compacted');
   const checkpoint = await writeCheckpoint(turn, 'compacted');
-  if (checkpoint) await appendAll(turn.journal, [], { state: { checkpoint } });
+  if (checkpoint) await appendAll(turn.journal, [], { checkpoint });
   return 'answered';
 }
 
 function summarise(turn: Turn, shortened: boolean, window: number, signal: AbortSignal): Promise<ModelResponse> {
-  const { deps, record, context, lease } = turn;
+  const { deps, agent, context, lease } = turn;
   const messages = shortened ? summaryOfTranscript(context.messages, window) : summaryInPlace(context.messages);
-  const prompt = buildPrompt(record.agent, { ...context, messages }, deps.settings.maxTokens, lease.sessionId);
+  const prompt = buildPrompt(agent, { ...context, messages }, deps.settings.maxTokens, lease.sessionId);
   return deps.model.stream(shortened ? { ...prompt, system: [], tools: [] } : prompt, SILENT, signal);
 }
 

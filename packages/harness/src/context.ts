@@ -1,5 +1,5 @@
 /**
- * The context of a session: what the model has seen, folded from the log entry by entry. A pure function of the log, so that any worker
+ * The context of a thread: what the model has seen, folded from the log entry by entry. A pure function of the log, so that any worker
  * that reads the log stands where the last one stood, and the same log always makes the same prompt (cache hits).
  *
  * - A model request's events land in one append that ends with its `span.model_request_end`, so an answer is in the context whole or not
@@ -10,7 +10,6 @@
  */
 import type Anthropic from '@anthropic-ai/sdk';
 import {
-  type Budget,
   type BuiltinToolContent,
   type ClientToolContent,
   type DocumentBlock,
@@ -54,7 +53,7 @@ export interface Context {
   openSpan: string | null;
   /** There is something for the model to answer. */
   awaitsModel: boolean;
-  /** `session.status_running` was told and no idle since. */
+  /** Running was told of the thread and no idle since. */
   turnOpen: boolean;
   /** The last told status is `rescheduling`. */
   rescheduled: boolean;
@@ -65,8 +64,6 @@ export interface Context {
   /** Tokens of the last answered request, its answer included, and an estimate of what came since. */
   tokens: number;
   grown: number;
-  /** As the client last changed it; undefined while it is what the session was created with. */
-  budget?: Budget | null;
   /** Compactions since the model last answered. */
   compactions: number;
   /** Answers with calls since the client last said something. */
@@ -193,11 +190,13 @@ export function denied(tool: string, message?: string | null): string {
 export function fold(context: Context, entry: LogEntry): void {
   if (entry.position <= context.position) return;
   context.position = entry.position;
-  if (entry.kind === 'queued') return;
+  // What the primary's log shows of a child is none of its own.
+  if (entry.kind === 'queued' || entry.copyOf !== null) return;
   const { event } = entry;
   const hidden = (entry.hidden ?? {}) as HiddenFacts;
   switch (event.type) {
     case 'user.message':
+    case 'agent.thread_message_received':
       addToUserTurn(context, userBlocks(event.content));
       noteMessage(context.seen, event.content);
       context.awaitsModel = true;
@@ -278,22 +277,19 @@ export function fold(context: Context, entry: LogEntry): void {
       context.grown = 0;
       context.compactions++;
       return;
-    case 'session.updated':
-      if (event.budget !== undefined) context.budget = event.budget;
-      return;
-    case 'session.status_running':
+    case 'session.thread_status_running':
       context.turnOpen = true;
       context.rescheduled = false;
       context.parkedOn = null;
       return;
-    case 'session.status_rescheduled':
+    case 'session.thread_status_rescheduled':
       context.rescheduled = true;
       return;
-    case 'session.status_idle':
+    case 'session.thread_status_idle':
       context.turnOpen = false;
       context.rescheduled = false;
       context.refused = null;
-      // What a parked session was answered so far still waits for the model.
+      // What a thread that awaits action was answered so far still waits for the model.
       if (event.stop_reason.type === 'requires_action') context.parkedOn = event.stop_reason.event_ids;
       else {
         context.parkedOn = null;

@@ -1,37 +1,71 @@
 /**
- * What one worker writes into one session under one lease: numbered, fenced appends, one at a time, each folded into the context as soon
- * as the log has it (I3). What clients wrote in between is folded before it, so that the context is the log's whoever looks. A worker that lost the lease gets AppError `fenced` from the next append and stops quietly.
+ * What one worker writes into one thread under one lease: numbered, fenced appends, one at a time, each folded into the context as soon
+ * as the log has it (I3). What others wrote in between is folded before it, so that the context is the log's whoever looks. A worker that
+ * lost the lease gets AppError `fenced` from the next append and stops quietly.
  */
 import { AppError, type IdSource } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import type { EventBody } from '@manyhands/contract';
-import type { AppendBatch, Lease, LogEntry, SessionLog, SessionWriter } from '@manyhands/session-log';
+import type { EventBody, SessionStatus, StopReason } from '@manyhands/contract';
+import type { AppendBatch, AppendResult, Lease, LogEntry, SessionLog, SessionWriter } from '@manyhands/session-log';
 import { withAttachments } from './attachments.ts';
 import { type Context, fold, type HiddenFacts } from './context.ts';
 import type { Inbox } from './inbox.ts';
+import { waitingCalls } from './open-calls.ts';
 
-export type JournalEntry = { id?: string; body: EventBody; hidden?: HiddenFacts } | { stamp: LogEntry };
+export type JournalEntry =
+  | { id?: string; body: EventBody; hidden?: HiddenFacts }
+  /** A queued event is taken up. */
+  | { processed: LogEntry }
+  /** Told of the thread, and of its session where that is news to it. */
+  | { status: 'running' | 'rescheduled' };
+
+type Rest = Omit<AppendBatch, 'entries'>;
+export type Refused = Exclude<AppendResult, { outcome: 'applied' }>;
+export type Written = { ids: string[] } | { refused: Refused };
 
 export interface Journal {
   /** The head of the log as this worker knows it. */
   readonly head: number;
+  /** Results of the sandbox that the session has, as far as this worker knows. */
+  readonly sandboxUses: number;
+  /** The session's status as this worker's last append left it; null before. */
+  readonly sessionStatus: SessionStatus | null;
+  /** Appends that the log took. */
+  readonly appends: number;
+  /** One of them told progress. */
+  readonly progressed: boolean;
+  /** The last of them put the thread to rest. */
+  readonly atRest: boolean;
   mintEventId(): string;
-  /** Appends; false when the log knows of something that this worker does not (`pending`), or its budget does not stand as asked. The minted ids come back in order. */
-  append(entries: JournalEntry[], rest?: Omit<AppendBatch, 'entries'>): Promise<string[] | false>;
-  /** Folds what clients wrote and this worker has not seen. */
+  /** Appends, or says why the log took nothing. The ids are in the order of the entries; '' for a status. */
+  append(entries: JournalEntry[], rest?: Rest): Promise<Written>;
+  /** The log told how many there are. */
+  learnUses(uses: number): void;
+  /** Folds what others wrote and this worker has not seen. */
   catchUp(): Promise<void>;
 }
 
 const READ_PAGE = 500;
 
 export function createJournal(
-  deps: { log: SessionLog; writer: SessionWriter; blobs: BlobStore; ids: IdSource },
+  deps: {
+    log: SessionLog;
+    writer: SessionWriter;
+    blobs: BlobStore;
+    ids: IdSource;
+    wake?(lease: Lease, threadIds: readonly string[]): void;
+  },
   lease: Lease,
   context: Context,
   inbox: Inbox,
+  uses: number,
 ): Journal {
   let n = 0;
   let head = lease.head;
+  let sandboxUses = uses;
+  let sessionStatus: SessionStatus | null = null;
+  let progressed = false;
+  let atRest = false;
   let last: Promise<unknown> = Promise.resolve();
 
   async function foldIn(entry: LogEntry): Promise<void> {
@@ -40,45 +74,103 @@ export function createJournal(
   /** Positions have no gaps, so what is missing is known without asking. */
   async function foldUpTo(last: number): Promise<void> {
     while (context.position < last) {
-      const entries = await deps.log.read(lease.sessionId, context.position, Math.min(READ_PAGE, last - context.position));
+      const limit = Math.min(READ_PAGE, last - context.position);
+      const entries = await deps.log.read(lease.sessionId, context.position, limit, lease.threadId);
       if (entries.length === 0) return;
+      // The inbox knows all that the context is folded up to: a thread never rests on what it has passed over.
+      inbox.arrived(entries);
       for (const entry of entries) await foldIn(entry);
     }
   }
+  const mint = () => deps.ids.eventId(lease.sequence);
 
-  async function write(entries: JournalEntry[], rest: Omit<AppendBatch, 'entries'>): Promise<string[] | false> {
-    const ids = entries.map((entry) => ('stamp' in entry ? entry.stamp.event.id : (entry.id ?? deps.ids.eventId(head))));
-    const batch: AppendBatch = {
-      ...rest,
-      entries: entries.map((entry, i) =>
-        'stamp' in entry ? { stamp: entry.stamp.position } : { event: { id: ids[i]!, body: entry.body, hidden: entry.hidden } },
-      ),
+  function batchOf(entries: JournalEntry[], ids: string[]): AppendBatch['entries'] {
+    return entries.map((entry, i) => {
+      if ('processed' in entry) return { processed: entry.processed.position };
+      if ('status' in entry) return entry;
+      return { event: { id: ids[i]!, body: entry.body, hidden: entry.hidden } };
+    });
+  }
+  /** What the log made of an entry, as far as a context is concerned. */
+  function asLogged(entry: JournalEntry, id: string, position: number, processedAt: string): LogEntry {
+    const place = { position, sequence: position, kind: 'event', copyOf: null } as const;
+    if ('processed' in entry) {
+      const { event, position: arrival } = entry.processed;
+      return { ...place, event: { ...event, processed_at: processedAt }, hidden: null, arrival };
+    }
+    const body = 'status' in entry ? statusBody(entry.status) : entry.body;
+    const hidden = 'status' in entry ? null : (entry.hidden ?? null);
+    return { ...place, event: { ...body, id, processed_at: processedAt } as LogEntry['event'], hidden, arrival: null };
+  }
+  function statusBody(status: 'running' | 'rescheduled'): EventBody {
+    return { type: `session.thread_status_${status}`, session_thread_id: lease.threadId, agent_name: '' };
+  }
+  function idleEntry({ stop, details = null }: NonNullable<Rest['idle']>, position: number, processedAt: string): LogEntry {
+    const stop_reason: StopReason =
+      stop.type === 'requires_action' ? { type: stop.type, event_ids: waitingCalls(context).map(({ id }) => id) } : stop;
+    const body = {
+      type: 'session.thread_status_idle',
+      session_thread_id: lease.threadId,
+      agent_name: '',
+      stop_reason,
+      stop_details: details,
     };
-    const result = await deps.writer.append(lease, n + 1, batch);
-    if (result.outcome !== 'applied') return false;
+    const event = { ...body, id: '', processed_at: processedAt } as LogEntry['event'];
+    return { position, sequence: position, kind: 'event', copyOf: null, hidden: null, arrival: null, event };
+  }
+
+  async function write(entries: JournalEntry[], rest: Rest): Promise<Written> {
+    const ids = entries.map((entry) => {
+      if ('processed' in entry) return entry.processed.event.id;
+      return 'status' in entry ? '' : (entry.id ?? mint());
+    });
+    const result = await deps.writer.append(lease, n + 1, { ...rest, entries: batchOf(entries, ids) });
+    if (result.outcome !== 'applied') return { refused: result };
     n++;
     head = result.head;
-    const [firstPosition] = result.positions;
-    if (firstPosition !== undefined) await foldUpTo(firstPosition - 1);
+    sandboxUses = result.sandboxUses;
+    sessionStatus = result.sessionStatus;
+    progressed ||= rest.progress === true;
+    atRest = rest.idle !== undefined;
+    if (result.wakes.length > 0) deps.wake?.(lease, result.wakes);
+    if (rest.interruptHandled) inbox.sessionHandled(rest.interruptHandled);
+    // An append without entries says nothing about what others wrote up to the head.
+    if (result.head < result.first) return { ids };
+    // What the log made of this append lies in one piece.
+    await foldUpTo(result.first - 1);
     for (const [i, entry] of entries.entries()) {
-      const body = 'stamp' in entry ? entry.stamp.event : entry.body;
-      await foldIn({
-        position: result.positions[i] ?? head,
-        kind: 'event',
-        event: { ...body, id: ids[i]!, processed_at: result.processedAt },
-        hidden: 'stamp' in entry ? null : (entry.hidden ?? null),
-        arrival: 'stamp' in entry ? entry.stamp.position : null,
-      });
-      if ('stamp' in entry) inbox.taken(entry.stamp);
+      await foldIn(asLogged(entry, ids[i]!, result.positions[i] ?? head, result.processedAt));
+      if ('processed' in entry) inbox.taken(entry.processed);
     }
-    return ids;
+    // The end of a turn is the last of it: behind it are only the session's own events.
+    if (rest.idle && !rest.idle.silent) fold(context, idleEntry(rest.idle, Math.max(context.position + 1, head), result.processedAt));
+    context.position = Math.max(context.position, head);
+    return { ids };
   }
 
   return {
     get head() {
       return head;
     },
-    mintEventId: () => deps.ids.eventId(head),
+    get sandboxUses() {
+      return sandboxUses;
+    },
+    get sessionStatus() {
+      return sessionStatus;
+    },
+    get appends() {
+      return n;
+    },
+    get progressed() {
+      return progressed;
+    },
+    get atRest() {
+      return atRest;
+    },
+    mintEventId: mint,
+    learnUses(known) {
+      sandboxUses = Math.max(sandboxUses, known);
+    },
     catchUp() {
       const next = last.then(() => foldUpTo(Number.POSITIVE_INFINITY));
       last = next.catch(() => {});
@@ -92,13 +184,14 @@ export function createJournal(
   };
 }
 
+/** For an append: it handles this interrupt of the whole session; 0 for none. */
+export function handled(interrupt: number): Pick<AppendBatch, 'interruptHandled'> {
+  return interrupt > 0 ? { interruptHandled: interrupt } : {};
+}
+
 /** Appends where nothing can refuse it. */
-export async function appendAll(
-  journal: Journal,
-  entries: JournalEntry[],
-  rest: Omit<AppendBatch, 'entries' | 'goIdle' | 'parkAt' | 'budget'> = {},
-): Promise<string[]> {
-  const ids = await journal.append(entries, rest);
-  if (ids === false) throw new AppError('internal', 'an append that nothing can refuse was refused');
-  return ids;
+export async function appendAll(journal: Journal, entries: JournalEntry[], rest: Omit<Rest, 'idle' | 'budget'> = {}): Promise<string[]> {
+  const written = await journal.append(entries, rest);
+  if ('refused' in written) throw new AppError('internal', `an append that nothing can refuse was refused: ${written.refused.outcome}`);
+  return written.ids;
 }

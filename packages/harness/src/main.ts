@@ -8,6 +8,7 @@ import {
   createMetrics,
   createRedis,
   loadEnv,
+  openStorage,
   pingRedis,
   randomIds,
   randomText,
@@ -18,13 +19,13 @@ import {
 } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import { priceTableOf } from '@manyhands/model';
-import { createSessionLog, createSessionWriter, createTail, measureSessionWriter } from '@manyhands/session-log';
+import { createFeed, createSessionLog, createSessionWriter, measureSessionWriter, upgradeSessions } from '@manyhands/session-log';
 import { createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { createTurnQueue } from '@manyhands/turn-queue';
 import { harnessEnv, settingsOf } from './env.ts';
 import { createHarnessMetrics } from './metrics.ts';
 import { openUpstream } from './upstream.ts';
-import { startWorker } from './worker.ts';
+import { startWorker, wakerOf } from './worker.ts';
 
 runMain(async () => {
   const env = loadEnv(harnessEnv, process.env);
@@ -36,14 +37,17 @@ runMain(async () => {
   const redis = createRedis(env.REDIS_URL, 'patient', logger, 'harness');
   lifecycle.onShutdown('redis', () => redis.disconnect());
   operations.check('redis', () => pingRedis(redis));
+  await openStorage(redis, lifecycle, logger, { upgrade: () => upgradeSessions(redis) });
   const messaging = await connectMessaging(env.NATS_URL, logger, 'harness');
   lifecycle.onShutdown('nats', () => messaging.close());
   operations.check('nats', () => messaging.ping());
 
   const blobs = createDirectoryBlobStore(path.resolve(env.MANYHANDS_DATA, 'blobs'));
-  const deps = { redis, blobs, clock: systemClock, ids: randomIds, log: logger };
-  const tail = createTail({ redisUrl: env.REDIS_URL, redis, blobs, log: logger });
-  lifecycle.onShutdown('tail', () => tail.close());
+  const prices = priceTableOf(env.MANYHANDS_PRICES);
+  const hourNano = prices.runtimeCost(3_600_000);
+  const deps = { redis, blobs, clock: systemClock, ids: randomIds, log: logger, hourNano };
+  const feed = createFeed({ redisUrl: env.REDIS_URL, redis, blobs, log: logger });
+  lifecycle.onShutdown('feed', () => feed.close());
   const queue = createTurnQueue(redis);
   lifecycle.onShutdown('queue', () => queue.close());
 
@@ -53,14 +57,15 @@ runMain(async () => {
     {
       log: createSessionLog(deps),
       writer: measureSessionWriter(createSessionWriter(deps), metrics.appends),
-      tail,
+      feed,
       blobs,
       environments: createEnvironmentStore(redis, systemClock, randomIds),
       files: createFileStore(redis, blobs, systemClock),
       model: metrics.measureModel(model),
       contextWindow,
-      prices: priceTableOf(env.MANYHANDS_PRICES),
+      prices,
       messaging,
+      wake: wakerOf(queue, logger),
       clock: systemClock,
       ids: randomIds,
       logger,

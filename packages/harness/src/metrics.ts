@@ -12,7 +12,7 @@ const TOOL_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10, 30, 120, 
 const WAIT_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10, 60];
 
 const TURN_ENDS = ['idle', 'handover', 'waiting', 'elsewhere', 'failed'] as const;
-const LEASE_OUTCOMES = ['taken', 'busy', 'missing', 'drained', 'failed'] as const;
+const LEASE_OUTCOMES = ['taken', 'busy', 'missing', 'nothing', 'drained', 'failed'] as const;
 const MODEL_OUTCOMES = [
   'answered',
   'overloaded',
@@ -26,7 +26,7 @@ const MODEL_OUTCOMES = [
 const TOKEN_KINDS = ['input', 'output', 'cache_creation', 'cache_read'] as const;
 const TOOL_NAMES = [...BUILTIN_TOOLS, OTHER_VALUE] as const;
 const TOOL_OUTCOMES = ['ok', 'error', 'refused', 'detached'] as const;
-const SANDBOX_OUTCOMES = ['leased', 'busy', 'failed'] as const;
+const SANDBOX_OUTCOMES = ['leased', 'adopted', 'busy', 'failed'] as const;
 const MODELS_MAX = 20;
 const MODEL_LABEL = /^[\w.:/@-]{1,64}$/;
 const MODELS = { atMost: MODELS_MAX, of: 'the model id, once it has answered this process' };
@@ -58,7 +58,7 @@ export function createHarnessMetrics(metrics: Metrics): HarnessMetrics {
     turnsMax: metrics.gauge('manyhands_turns_max', 'Turns that this worker runs at the same time at most'),
     turn: metrics.histogram(
       'manyhands_turn_seconds',
-      'Turns by how they left this worker; idle: done (or nothing to do), handover: the worker was told to end, waiting: cut during a back-off, elsewhere: another worker has the session',
+      'Turns by how they left this worker; idle: done (or nothing to do), handover: the worker was told to end, waiting: cut during a back-off, failed: ended by an exception and tried again, elsewhere: another worker has the thread',
       TURN_SECONDS,
       { end: TURN_ENDS },
     ),
@@ -66,19 +66,29 @@ export function createHarnessMetrics(metrics: Metrics): HarnessMetrics {
     givenUp: metrics.counter('manyhands_turns_given_up_total', 'Turns that ended with retries_exhausted'),
     turnStart: metrics.histogram(
       'manyhands_turn_start_seconds',
-      'From the append of the event that began a turn to its first model request; the clocks of two machines may take part',
+      'From the append of the event that gave a thread work to its first model request',
       START_SECONDS,
     ),
-    lease: metrics.histogram('manyhands_session_lease_seconds', 'Waits for the lease of a session', WAIT_SECONDS, {
-      outcome: LEASE_OUTCOMES,
-    }),
+    lease: metrics.histogram(
+      'manyhands_session_lease_seconds',
+      'Waits for the lease of a thread; nothing: a wake-up that found no work',
+      WAIT_SECONDS,
+      {
+        outcome: LEASE_OUTCOMES,
+      },
+    ),
     sessionsWithoutWorker: metrics.gauge(
       'manyhands_sessions_without_worker',
-      'Sessions with work, due for a second and held by no worker, as of the last sweep (every 2 s). Every harness tells the same',
+      'Threads with work that this sweep (every 2 s) found without a worker and enqueued; each is found by one harness. Take the sum',
     ),
-    sandboxWait: metrics.histogram('manyhands_sandbox_wait_seconds', 'Waits of tool calls for a sandbox', WAIT_SECONDS, {
-      outcome: SANDBOX_OUTCOMES,
-    }),
+    sandboxWait: metrics.histogram(
+      'manyhands_sandbox_wait_seconds',
+      'Waits of tool calls for a sandbox; adopted: another thread of the session was faster',
+      WAIT_SECONDS,
+      {
+        outcome: SANDBOX_OUTCOMES,
+      },
+    ),
     toolEnded(name, outcome, seconds) {
       tools.observe(seconds, { tool: TOOL_NAMES.find((known) => known === name) ?? OTHER_VALUE, outcome });
     },

@@ -10,7 +10,7 @@ import type { CallWait } from '@manyhands/session-log';
 import { compactStep, needsCompaction } from './compact-step.ts';
 import type { HiddenFacts } from './context.ts';
 import { giveUp } from './go-idle.ts';
-import { appendAll, type JournalEntry } from './journal.ts';
+import { appendAll, handled, type JournalEntry } from './journal.ts';
 import { judgeCall } from './judge.ts';
 import { type Judge, wantedCall } from './permission.ts';
 import { createPreviewSender } from './preview-sender.ts';
@@ -19,10 +19,11 @@ import { backToWork, type ModelStepEnd, openSpan, requestFailed, spanEnd } from 
 import type { Turn } from './turn.ts';
 import { addCounts, charge } from './usage.ts';
 
-export async function modelStep(turn: Turn, lead: JournalEntry[]): Promise<ModelStepEnd> {
+/** `stoppedBy`: the interrupt of the whole session after which this is asked. */
+export async function modelStep(turn: Turn, lead: JournalEntry[], stoppedBy: number): Promise<ModelStepEnd> {
   const { deps, journal, context, inbox } = turn;
   turn.report.phase('model');
-  const taken = lead.some((entry) => 'stamp' in entry);
+  const taken = lead.some((entry) => 'processed' in entry);
   if (!taken && context.rounds >= deps.settings.toolRounds) {
     const message = `The agent called tools in ${context.rounds} answers in a row, which is the limit for one turn.`;
     await giveUp(turn, [], 'tool_use_limit_reached_error', message);
@@ -30,40 +31,48 @@ export async function modelStep(turn: Turn, lead: JournalEntry[]): Promise<Model
   }
   if (needsCompaction(turn, lead)) {
     const begun = [...backToWork(turn), ...lead];
-    if (begun.length > 0) await appendAll(journal, begun, context.rescheduled ? { state: { status: 'running' } } : {});
+    if (begun.length > 0) await appendAll(journal, begun, handled(stoppedBy));
     return compactStep(turn, false);
   }
   // An event that began the turn set the time with it; what joins a turn that is open does not count.
-  const begunAtMs = lead.length > 0 && !context.turnOpen ? turn.state.running_since_ms : null;
-  const spanId = await openSpan(turn, lead);
+  const begunAtMs = lead.length > 0 && !context.turnOpen ? turn.startedMs : null;
+  const spanId = await openSpan(turn, lead, stoppedBy);
   if (spanId === null) return 'capped';
 
   const interrupt = inbox.interruptSignal();
   const startedAt = deps.clock.now();
   if (begunAtMs !== null) deps.metrics.turnStart.observe(Math.max(0, startedAt - begunAtMs) / 1000);
+  let asked: { response: ModelResponse; answer: AnswerEvents };
   try {
-    const stopped = AbortSignal.any([interrupt.signal, turn.lost, turn.drain.due]);
-    const { response, eventIds } = await request(turn, stopped);
-    const answer = await answerEntries(turn, response, eventIds, stopped);
-    // A judgement that was broken off is none: the answer is asked for again.
-    if (answer.judged) stopped.throwIfAborted();
-    charge(turn, response, answer.usage);
-    turn.failures = 0;
-    await appendAll(journal, [...answer.entries, spanEnd(spanId, answer.usage, factsOf(response))], {
-      state: { usage: turn.usage, takeovers: 0, failures: 0 },
-      calls: answer.calls,
-    });
-    turn.log.info(
-      { op: 'model', durationMs: deps.clock.now() - startedAt, stopReason: response.stopReason, ...response.usage },
-      'model answered',
-    );
-    return 'answered';
+    asked = await ask(turn, AbortSignal.any([interrupt.signal, turn.lost, turn.drain.due]));
   } catch (error) {
     const end = await requestFailed(turn, spanId, error, interrupt.signal.aborted);
     return end === 'too_long' ? await compactStep(turn, true) : end;
   } finally {
     interrupt.done();
   }
+  const { response, answer } = asked;
+  const usage = charge(turn, response, answer.usage);
+  turn.failures = 0;
+  await appendAll(journal, [...answer.entries, spanEnd(spanId, answer.usage, factsOf(response))], {
+    usage,
+    progress: true,
+    failures: 0,
+    calls: answer.calls,
+  });
+  turn.log.info(
+    { op: 'model', durationMs: deps.clock.now() - startedAt, stopReason: response.stopReason, ...response.usage },
+    'model answered',
+  );
+  return 'answered';
+}
+
+async function ask(turn: Turn, stopped: AbortSignal): Promise<{ response: ModelResponse; answer: AnswerEvents }> {
+  const { response, eventIds } = await request(turn, stopped);
+  const answer = await answerEntries(turn, response, eventIds, stopped);
+  // A judgement that was broken off is none: the answer is asked for again.
+  if (answer.judged) stopped.throwIfAborted();
+  return { response, answer };
 }
 
 /** What the end of a request keeps: the size of the conversation, and why a model refused. */
@@ -78,7 +87,7 @@ function factsOf({ stopReason, stopDetails, usage }: ModelResponse): HiddenFacts
 async function request(turn: Turn, signal: AbortSignal): Promise<{ response: ModelResponse; eventIds: Map<number, string> }> {
   const { deps, journal, lease } = turn;
   const eventIds = new Map<number, string>();
-  const previews = createPreviewSender(deps.writer, lease.sessionId, lease.epoch, journal.head, turn.nextPreviewNumber);
+  const previews = createPreviewSender(deps.writer, lease, journal.head, turn.nextPreviewNumber);
   const begin = (index: number, kind: 'agent.message' | 'agent.thinking'): string => {
     const known = eventIds.get(index);
     if (known) return known;
@@ -89,7 +98,7 @@ async function request(turn: Turn, signal: AbortSignal): Promise<{ response: Mod
   };
   try {
     const streaming = deps.model.stream(
-      buildPrompt(turn.record.agent, turn.context, deps.settings.maxTokens, lease.sessionId),
+      buildPrompt(turn.agent, turn.context, deps.settings.maxTokens, lease.sessionId),
       {
         onBlockStart(index, kind) {
           if (kind === 'thinking') begin(index, 'agent.thinking');
@@ -122,7 +131,7 @@ async function answerEntries(
   signal: AbortSignal,
 ): Promise<AnswerEvents> {
   const { deps, lease, context } = turn;
-  const { agent } = turn.record;
+  const { agent } = turn;
   const told: AnswerEvents = { entries: [], calls: [], usage: response.usage, judged: false };
   const judge: Judge = async (name, input) => {
     const { model } = deps;

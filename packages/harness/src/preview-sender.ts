@@ -3,7 +3,7 @@
  * 16 ms. Nothing waits for them and none is stored; a failure to publish is no error of the turn.
  */
 import type { PreviewFrame } from '@manyhands/contract';
-import type { SessionWriter } from '@manyhands/session-log';
+import type { Lease, SessionWriter } from '@manyhands/session-log';
 
 const FRAME_MS = 16;
 
@@ -16,8 +16,7 @@ export interface PreviewSender {
 
 export function createPreviewSender(
   writer: SessionWriter,
-  sessionId: string,
-  epoch: number,
+  lease: Pick<Lease, 'sessionId' | 'threadId' | 'epoch'>,
   afterPosition: number,
   nextNumber: () => number,
 ): PreviewSender {
@@ -33,12 +32,12 @@ export function createPreviewSender(
     flushedAt = performance.now();
     const batch = frames;
     frames = [];
-    sending = sending.then(() => writer.preview(sessionId, batch)).catch(() => {});
+    sending = sending.then(() => writer.preview(lease, batch)).catch(() => {});
   }
   function push(frame: Pick<PreviewFrame, 'event_id' | 'kind' | 'start' | 'text'>): void {
     const last = frames.at(-1);
     if (last && !frame.start && !last.start && last.event_id === frame.event_id) last.text += frame.text;
-    else frames.push({ epoch, after_position: afterPosition, n: nextNumber(), index: 0, ...frame });
+    else frames.push({ epoch: lease.epoch, after_position: afterPosition, n: nextNumber(), index: 0, ...frame });
     if (timer) return;
     const waitMs = flushedAt + FRAME_MS - performance.now();
     // A timer of 0 ms takes one: what may go at once goes at the end of this round of the event loop.

@@ -2,17 +2,16 @@
  * The frame of a model request: the event that opens its span, and what becomes of a request that brings no answer.
  *
  * What can end a request without an answer: an interrupt (the span is closed, the turn's loop stamps the interrupt); a failure that may be
- * tried again (the session is `rescheduling` for the back-off); a failure that may not, or too many in a row (the turn is given up); a
+ * tried again (the thread is `rescheduling` for the back-off); a failure that may not, or too many in a row (the turn is given up); a
  * refusal by the endpoint's rules; the end of this process (the span is closed, the next worker asks again); the lease lost (nothing is
  * written). A request that the budget does not allow is not begun.
  */
 import { backoffMs, hasCode, pause } from '@manyhands/base';
 import type { SessionErrorType } from '@manyhands/contract';
 import { ModelError, type ModelErrorKind, type ModelUsageCounts } from '@manyhands/model';
-import { budgetMust } from './budget.ts';
 import type { HiddenFacts } from './context.ts';
 import { giveUp } from './go-idle.ts';
-import { appendAll, type JournalEntry } from './journal.ts';
+import { appendAll, handled, type JournalEntry } from './journal.ts';
 import { rescheduledEvents, runningEvents } from './status-events.ts';
 import { checkLost, type Turn } from './turn.ts';
 import { modelUsage, NO_MODEL_USAGE } from './usage.ts';
@@ -30,18 +29,21 @@ const ERROR_TYPE: Record<ModelErrorKind, SessionErrorType> = {
 /** `answered`: the turn goes on. `capped`: the budget allows no request. */
 export type ModelStepEnd = 'answered' | 'interrupted' | 'capped' | 'gave_up' | 'handed_over' | 'drained';
 
-/** Opens a span behind `lead`; null, with nothing written, if the budget is used up. */
-export async function openSpan(turn: Turn, lead: JournalEntry[]): Promise<string | null> {
-  const ids = await turn.journal.append([...backToWork(turn), ...lead, { body: { type: 'span.model_request_start' } }], {
-    ...(turn.context.rescheduled ? { state: { status: 'running' } } : {}),
-    budget: budgetMust(turn, 'left'),
+/**
+ * Opens a span behind `lead`; null, with nothing written, if the budget is used up. `stoppedBy`: the interrupt of the whole session after which
+ * this is asked. One that came since ends this request.
+ */
+export async function openSpan(turn: Turn, lead: JournalEntry[], stoppedBy = 0): Promise<string | null> {
+  const written = await turn.journal.append([...backToWork(turn), ...lead, { body: { type: 'span.model_request_start' } }], {
+    budget: 'left',
+    ...handled(stoppedBy),
   });
-  return ids === false ? null : ids.at(-1)!;
+  return 'refused' in written ? null : written.ids.at(-1)!;
 }
 
-/** A session that was `rescheduling` tells that it runs again. */
-export function backToWork(turn: Turn): JournalEntry[] {
-  return turn.context.rescheduled ? runningEvents(turn) : [];
+/** A thread that was `rescheduling` in a turn tells that it runs again. Where no turn is open, what opens it tells that. */
+export function backToWork({ context }: Turn): JournalEntry[] {
+  return context.rescheduled && context.turnOpen ? runningEvents() : [];
 }
 
 /** `usage` is null for a request that brought no answer. */
@@ -76,7 +78,7 @@ export async function requestFailed(turn: Turn, spanId: string, error: unknown, 
   }
   if (error.reason === 'refused') {
     const refused = { type: 'refusal', category: null, explanation: error.message } as const;
-    await appendAll(journal, [spanEnd(spanId, null, { refused })], { state: { takeovers: 0, failures: 0 } });
+    await appendAll(journal, [spanEnd(spanId, null, { refused })], { progress: true, failures: 0 });
     return 'answered';
   }
   turn.failures++;
@@ -86,10 +88,7 @@ export async function requestFailed(turn: Turn, spanId: string, error: unknown, 
     return 'gave_up';
   }
   const waitMs = Math.max(error.retryAfterMs ?? 0, backoffMs(turn.failures - 1, settings.retryBaseMs, settings.retryCapMs));
-  await appendAll(journal, [spanEnd(spanId, null), ...rescheduledEvents(turn, type, error.message)], {
-    state: { status: 'rescheduling', failures: turn.failures },
-    wakeAtMs: deps.clock.now() + waitMs,
-  });
+  await appendAll(journal, [spanEnd(spanId, null), ...rescheduledEvents(type, error.message)], { failures: turn.failures, waitMs });
   turn.report.phase('waiting to try again');
   const interrupt = turn.inbox.interruptSignal();
   try {

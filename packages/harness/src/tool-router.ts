@@ -2,25 +2,25 @@
  * Where a call goes: to the session's sandbox, to its client, or to a tool that runs on the server. A sandbox is hinted for as soon as the turn starts
  * and demanded by the first call only; the model never waits for it (I8).
  */
-import { AppError, hasCode, type Logger } from '@manyhands/base';
+import { AppError, hasCode, type Logger, type Scope } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import {
   type BuiltinToolOutcome,
   enabledTools,
-  eventIdPosition,
+  eventIdSequence,
   fileBlobKey,
   SANDBOX_TOOLS,
   type SandboxSpec,
+  type SessionAgent,
   snapshotGeneration,
-  workspaceSnapshotKey,
   workspaceSnapshotPrefix,
 } from '@manyhands/contract';
 import { createClientHand, createSandboxHand, type LeaseWait, sendHint } from '@manyhands/hands';
-import type { SandboxBinding, SessionRecord } from '@manyhands/session-log';
+import type { Lease, SandboxBinding, SessionRecord } from '@manyhands/session-log';
 import type { EnvironmentStore } from '@manyhands/store';
 import type { TurnReport } from '@manyhands/turn-queue';
 import type { Context, OpenCall } from './context.ts';
-import { appendAll, type Journal } from './journal.ts';
+import type { Journal } from './journal.ts';
 import { captureOutputs } from './outputs.ts';
 import type { Drain, HarnessDeps } from './turn.ts';
 import { webFetch, webSearch } from './web-tools.ts';
@@ -28,8 +28,8 @@ import { webFetch, webSearch } from './web-tools.ts';
 export interface ToolRouter {
   /** Tells a pool that a sandbox will probably be wanted; once, and after the model was asked. */
   hint(): void;
-  /** Runs a call; 'detached' when the worker has to leave and the call runs on without it, 'awaited' when the client's word ends it. */
-  run(call: OpenCall, interrupt: AbortSignal, inherited: boolean): Promise<BuiltinToolOutcome | 'detached' | 'awaited'>;
+  /** Runs a call; 'detached' when the worker has to leave it (`ended`, or the end of the process) and it runs on without it, 'awaited' when the client's word ends it. */
+  run(call: OpenCall, interrupt: AbortSignal, ended: AbortSignal, inherited: boolean): Promise<BuiltinToolOutcome | 'detached' | 'awaited'>;
   /** The result is in the log. */
   recorded(call: OpenCall): void;
   /** What the sandbox left in its outputs becomes files of the session. Best effort: never rejects but with `fenced`. */
@@ -41,12 +41,14 @@ export interface ToolRouter {
 
 export interface ToolRouterOptions {
   deps: HarnessDeps;
+  lease: Lease;
   record: SessionRecord;
+  agent: SessionAgent;
   context: Context;
   journal: Journal;
   binding: SandboxBinding | null;
   drain: Drain;
-  lost: AbortSignal;
+  scope: Scope;
   log: Logger;
   report: TurnReport;
 }
@@ -93,8 +95,8 @@ function unlessStopped(
  */
 function mayHaveRun(call: OpenCall, binding: SandboxBinding | null): boolean {
   if (binding === null || binding.sandbox_id !== null || binding.ended_at === undefined) return true;
-  const position = eventIdPosition(call.id);
-  return position === null || position < binding.ended_at;
+  const sequence = eventIdSequence(call.id);
+  return sequence === null || sequence < binding.ended_at;
 }
 
 const WAIT_REASON: Record<LeaseWait['reason'], string> = {
@@ -103,11 +105,11 @@ const WAIT_REASON: Record<LeaseWait['reason'], string> = {
   failed: 'a sandbox could not be made',
 };
 
-export function createToolRouter({ deps, record, context, journal, binding, drain, lost, log, report }: ToolRouterOptions): ToolRouter {
-  const enabled = enabledTools(record.agent.tools);
+export function createToolRouter(options: ToolRouterOptions): ToolRouter {
+  const { deps, lease, record, agent, context, journal, binding, drain, scope, log, report } = options;
+  const enabled = enabledTools(agent.tools);
   const wantsSandbox = SANDBOX_TOOLS.some((tool) => enabled.has(tool));
   const { messaging, blobs, clock } = deps;
-  const leave = AbortSignal.any([drain.begun, lost]);
   const recordedKeys: Promise<void>[] = [];
   let current = binding;
   const used = () => current?.sandbox_id != null;
@@ -126,10 +128,24 @@ export function createToolRouter({ deps, record, context, journal, binding, drai
     sessionId: record.id,
     spec: () => sandboxSpec(deps.environments, record),
     binding,
-    async saveBinding(next) {
-      const saved = next.sandbox_id === null ? { ...next, ended_at: journal.head } : next;
-      await appendAll(journal, [], { state: { sandbox: saved } });
-      current = saved;
+    threadId: lease.threadId,
+    async saveBinding(next, expected) {
+      const written = await journal.append([], { sandbox: { value: next, expected } });
+      if (!('refused' in written)) {
+        current = next.sandbox_id === null ? { ...next, ended_at: lease.sequence } : next;
+        return { saved: true };
+      }
+      if (written.refused.outcome !== 'bound') throw new AppError('internal', `a binding was refused: ${written.refused.outcome}`);
+      current = written.refused.sandbox;
+      return { saved: false, bound: current };
+    },
+    async currentBinding() {
+      current = (await deps.log.get(record.id))?.state.sandbox ?? null;
+      return current;
+    },
+    lastAnswerMs: (generation) => deps.writer.sandboxSilence(record.id, generation),
+    onAnswer(generation) {
+      deps.writer.sandboxAnswered(record.id, generation).catch((error: unknown) => log.debug({ err: error }, 'an answer was not noted'));
     },
     putBody: (name, body) => blobs.put(name, body),
     getBody: (name) => blobs.get(name),
@@ -167,19 +183,19 @@ export function createToolRouter({ deps, record, context, journal, binding, drai
 
   return {
     hint,
-    async run(call, interrupt, inherited) {
+    async run(call, interrupt, ended, inherited) {
       if (call.gate === 'ask' || call.gate === 'client')
         return client.execute({ key: call.id, name: call.name, input: call.input }, { signal: interrupt });
       hint();
       if (call.name === 'web_search' || call.name === 'web_fetch') {
-        const web = { messaging, sessionId: record.id, tools: record.agent.tools, seen: context.seen };
+        const web = { messaging, sessionId: record.id, tools: agent.tools, seen: context.seen };
         const work = call.name === 'web_search' ? webSearch(web, call.input) : webFetch(web, call.input);
-        return unlessStopped(work, { interrupt, leave: AbortSignal.any([drain.due, lost]) });
+        return unlessStopped(work, { interrupt, leave: AbortSignal.any([drain.due, ended]) });
       }
       try {
         return await hand.execute(
           { key: call.id, name: call.name, input: call.input, resumed: inherited && mayHaveRun(call, binding) },
-          { signal: interrupt, detach: leave },
+          { signal: interrupt, detach: AbortSignal.any([drain.begun, ended, scope.signal]) },
         );
       } catch (error) {
         if (hasCode(error, 'drained')) return 'detached';
@@ -192,9 +208,9 @@ export function createToolRouter({ deps, record, context, journal, binding, drai
     },
     capture: () => captureOutputs(deps, record, hand, log),
     async park() {
-      if (!current || !used()) return;
+      if (!used()) return;
       await Promise.all(recordedKeys);
-      await hand.park(workspaceSnapshotKey(record.workspace_id, record.id, current.generation));
+      await hand.park();
     },
     async close() {
       await Promise.all(recordedKeys);

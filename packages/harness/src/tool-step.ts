@@ -1,11 +1,12 @@
 /**
  * Open tool calls, run side by side; each result is appended as soon as it is there. A call is in the log before it is executed and
- * its event id is its key in the sandbox, so a worker that takes over re-attaches instead of running it again (I4).
+ * its event id is its key in the sandbox, so the next worker re-attaches instead of running it again (I4).
  *
  * An interrupt cancels what runs: every call still gets a result, an error that says so, also one that waits for the client. A drain leaves the calls running and the turn to
  * the next worker.
  */
-import { type BuiltinToolOutcome, toolText } from '@manyhands/contract';
+import { AppError } from '@manyhands/base';
+import { type BuiltinToolOutcome, isSandboxTool, toolText } from '@manyhands/contract';
 import type { OpenCall } from './context.ts';
 import type { JournalEntry } from './journal.ts';
 import { closedCall, failedCall } from './open-calls.ts';
@@ -20,40 +21,45 @@ export async function toolStep(turn: Turn, calls: readonly OpenCall[]): Promise<
   turn.report.phase(`tools: ${calls.map(({ name }) => name).join(', ')}`);
   const interrupt = turn.inbox.interruptSignal();
   try {
-    const ends = await Promise.all(calls.map((call) => runCall(turn, call, interrupt.signal)));
+    const ends = await turn.scope.all(calls.map((call) => (ended: AbortSignal) => runCall(turn, call, interrupt.signal, ended)));
     return ends.includes('drained') ? 'drained' : 'done';
   } finally {
     interrupt.done();
   }
 }
 
-async function runCall(turn: Turn, call: OpenCall, interrupt: AbortSignal): Promise<ToolStepEnd> {
+/** `ended`: this worker is done with these calls, because one of them threw or the lease is lost. */
+async function runCall(turn: Turn, call: OpenCall, interrupt: AbortSignal, ended: AbortSignal): Promise<ToolStepEnd> {
   const { deps } = turn;
   const startedAt = deps.clock.now();
-  const ended = (how: 'ok' | 'error' | 'refused' | 'detached') =>
+  const measured = (how: 'ok' | 'error' | 'refused' | 'detached') =>
     deps.metrics.toolEnded(call.name, how, (deps.clock.now() - startedAt) / 1000);
-  const outcome = call.refusal !== null ? failure(call.refusal) : await turn.tools.run(call, interrupt, turn.inherited.has(call.id));
+  const outcome = call.refusal !== null ? failure(call.refusal) : await turn.tools.run(call, interrupt, ended, turn.inherited.has(call.id));
   checkLost(turn);
   if (outcome === 'detached') {
-    ended('detached');
+    measured('detached');
     return 'drained';
   }
   if (outcome === 'awaited') {
     turn.awaited.add(call.id);
     return 'done';
   }
-  if (call.refusal === null && call.gate !== 'client' && !outcome.is_error) chargeWeb(turn, call.name);
-  const told = await turn.journal.append([resultEntry(call, outcome)], {
-    state: { takeovers: 0, usage: turn.usage },
+  const ranHere = call.refusal === null && call.gate !== 'client';
+  const written = await turn.journal.append([resultEntry(call, outcome)], {
+    progress: true,
+    ...(ranHere && !outcome.is_error ? { usage: chargeWeb(turn, call.name) } : {}),
+    ...(ranHere && isSandboxTool(call.name) ? { sandboxUses: 1 } : {}),
     calls: call.gate === 'ask' || call.gate === 'client' ? [closedCall(call)] : [],
   });
-  if (told === false) {
+  if ('refused' in written) {
     // The client answered in the same moment: its answer is the result.
     await turn.journal.catchUp();
+    if (turn.context.openCalls.some(({ id }) => id === call.id))
+      throw new AppError('internal', `call ${call.id} waits for no answer, and its log has none`);
     return 'done';
   }
   turn.tools.recorded(call);
-  ended(call.refusal !== null ? 'refused' : outcome.is_error ? 'error' : 'ok');
+  measured(call.refusal !== null ? 'refused' : outcome.is_error ? 'error' : 'ok');
   turn.log.info(
     { op: 'tool', tool: call.name, eventId: call.id, ok: !outcome.is_error, durationMs: deps.clock.now() - startedAt },
     'tool finished',

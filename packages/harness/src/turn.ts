@@ -1,11 +1,12 @@
 /**
- * What one wake-up of one session works with. It lives as long as the lease; nothing in it outlives the worker, since everything that
+ * What one wake-up of one thread works with. It lives as long as the lease; nothing in it outlives the worker, since everything that
  * counts is in the log (DESIGN 3).
  */
-import type { Clock, IdSource, Logger, Messaging } from '@manyhands/base';
+import type { Clock, IdSource, Logger, Messaging, Scope } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
+import type { SessionAgent } from '@manyhands/contract';
 import type { ModelClient, PriceTable } from '@manyhands/model';
-import type { Lease, SessionLog, SessionRecord, SessionState, SessionWriter, Tail, UsageTotals } from '@manyhands/session-log';
+import type { Feed, Lease, SessionLog, SessionRecord, SessionWriter, ThreadState } from '@manyhands/session-log';
 import type { EnvironmentStore, FileStore } from '@manyhands/store';
 import type { TurnReport } from '@manyhands/turn-queue';
 import type { Context } from './context.ts';
@@ -32,7 +33,7 @@ export interface HarnessSettings {
 export interface HarnessDeps {
   log: SessionLog;
   writer: SessionWriter;
-  tail: Tail;
+  feed: Feed;
   blobs: BlobStore;
   environments: EnvironmentStore;
   files: FileStore;
@@ -41,6 +42,8 @@ export interface HarnessDeps {
   contextWindow: (model: string) => number;
   prices: PriceTable;
   messaging: Messaging;
+  /** Wakes threads that were given work. Best effort: a sweep finds what is lost (I5). */
+  wake(place: Pick<Lease, 'sessionId' | 'workspaceId'>, threadIds: readonly string[]): void;
   clock: Clock;
   ids: IdSource;
   logger: Logger;
@@ -52,16 +55,21 @@ export interface Turn {
   deps: HarnessDeps;
   lease: Lease;
   record: SessionRecord;
-  /** As read after the lease was taken; the fields below go on from there. */
-  state: SessionState;
+  /** The thread's. */
+  agent: SessionAgent;
+  /** The thread's, as read when the lease was taken; the fields below go on from there. */
+  state: ThreadState;
   context: Context;
   journal: Journal;
   inbox: Inbox;
   tools: ToolRouter;
   report: TurnReport;
   log: Logger;
-  usage: UsageTotals;
+  /** Everything that is started for this turn hangs in it. */
+  scope: Scope;
   failures: number;
+  /** When the thread was given this work, on this process's clock; null if that is not known. */
+  startedMs: number | null;
   /** Numbers the previews of this epoch. */
   nextPreviewNumber: () => number;
   /** Position of the last checkpoint. */
@@ -70,7 +78,7 @@ export interface Turn {
   inherited: ReadonlySet<string>;
   /** Calls that this worker found to wait for the client. */
   awaited: Set<string>;
-  /** Fires when the lease is lost: stop at once, write nothing. */
+  /** The scope's: fires when the lease is lost. Stop at once, write nothing. */
   lost: AbortSignal;
   drain: Drain;
 }

@@ -1,10 +1,10 @@
 /**
- * A harness worker: takes wake-ups from the queue, and sweeps for sessions that have work but no worker (I5).
+ * A harness worker: takes wake-ups from the queue, and sweeps for threads that have work but no worker (I5).
  *
  * The sweep covers what a queue cannot: a wake-up that was never enqueued because a gateway died in between, a queue that lost its jobs,
- * a session whose back-off has passed.
+ * a thread whose back-off has passed. It looks at what is due, never at what runs.
  */
-import { ensureError, hasCode, pause } from '@manyhands/base';
+import { ensureError, hasCode, type Logger, pause } from '@manyhands/base';
 import {
   type ConfirmReply,
   ConfirmRequest,
@@ -20,7 +20,7 @@ import {
 import { sendHint } from '@manyhands/hands';
 import type { SessionLog } from '@manyhands/session-log';
 import { consumeTurns, type TurnQueue } from '@manyhands/turn-queue';
-import { runSession } from './session-run.ts';
+import { runThread } from './thread-run.ts';
 import { sandboxSpec } from './tool-router.ts';
 import type { HarnessDeps } from './turn.ts';
 
@@ -28,8 +28,6 @@ const SWEEP_INTERVAL_MS = 2_000;
 const FINISH_DELETES_INTERVAL_MS = 30_000;
 const RELEASE_TIMEOUT_MS = 10_000;
 const SWEEP_LIMIT_PER_BUCKET = 200;
-/** A wake-up usually comes with the event; the sweep leaves it that much time. */
-const SWEEP_SETTLE_MS = 1_000;
 
 export interface HarnessWorker {
   /** Hands running turns over at their next safe point; resolves when all are out of hand. */
@@ -45,7 +43,7 @@ export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queu
     concurrency: options.concurrency,
     workerId: deps.settings.workerId,
     async onTurn(job, report) {
-      const end = await runSession(deps, job, report, { begun: drain.begun.signal, due: drain.due.signal });
+      const end = await runThread(deps, job, report, { begun: drain.begun.signal, due: drain.due.signal });
       // Stored while this job is active, and taken by another worker as soon as it ends.
       if (end === 'handover') await options.queue.wake(job);
     },
@@ -60,10 +58,10 @@ export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queu
   const sweep = (async () => {
     while (!drain.begun.signal.aborted) {
       try {
-        const due = await deps.writer.due(SWEEP_LIMIT_PER_BUCKET, SWEEP_SETTLE_MS);
+        const due = await deps.writer.due(SWEEP_LIMIT_PER_BUCKET);
         deps.metrics.sessionsWithoutWorker.set(due.length);
-        for (const { sessionId, workspaceId } of due) {
-          await options.queue.wake({ session_id: sessionId, workspace_id: workspaceId });
+        for (const { sessionId, threadId, workspaceId } of due) {
+          await options.queue.wake({ session_id: sessionId, thread_id: threadId, workspace_id: workspaceId });
         }
         if (deps.clock.now() >= finishDeletesAt) {
           await deps.log.finishDeletes(deps.files.deleteScope);
@@ -84,6 +82,16 @@ export function startWorker(deps: HarnessDeps, options: { redisUrl: string; queu
       await Promise.all([consumer.close(), sweep, confirming.stop()]);
       clearTimeout(due);
     },
+  };
+}
+
+/** Wakes threads that an append gave work. The append marked them due, so a wake-up that fails costs seconds until a sweep (I5). */
+export function wakerOf(queue: Pick<TurnQueue, 'wake'>, log: Logger): HarnessDeps['wake'] {
+  return ({ sessionId, workspaceId }, threadIds) => {
+    for (const threadId of threadIds)
+      queue
+        .wake({ session_id: sessionId, thread_id: threadId, workspace_id: workspaceId })
+        .catch((error: unknown) => log.warn({ err: ensureError(error), sessionId, threadId }, 'queueing failed; a sweep finds the thread'));
   };
 }
 

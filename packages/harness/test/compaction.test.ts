@@ -89,10 +89,12 @@ describe('folding', () => {
   const entries = (...items: { body: EventBody; hidden?: HiddenFacts }[]): LogEntry[] =>
     items.map(({ body, hidden }, i) => ({
       position: i + 1,
+      sequence: i + 1,
       kind: 'event',
       event: { ...body, id: `e${i + 1}`, processed_at: '2026-01-01T00:00:00.000Z' },
       hidden: hidden ?? null,
       arrival: null,
+      copyOf: null,
     }));
   const folded = (list: LogEntry[], from = emptyContext()): Context => {
     for (const entry of list) fold(from, entry);
@@ -150,7 +152,13 @@ describe('folding', () => {
 
   test('at a budget the work only waits', () => {
     const idle = (type: 'budget_reached' | 'end_turn') => ({
-      body: { type: 'session.status_idle', stop_reason: { type }, stop_details: null } as EventBody,
+      body: {
+        type: 'session.thread_status_idle',
+        session_thread_id: 'sthr_a',
+        agent_name: 'tester',
+        stop_reason: { type },
+        stop_details: null,
+      } as EventBody,
     });
     expect(folded(entries(message('a'), idle('budget_reached')))).toMatchObject({ awaitsModel: true, turnOpen: false });
     expect(folded(entries(message('a'), idle('end_turn')))).toMatchObject({ awaitsModel: false });

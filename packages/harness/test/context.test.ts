@@ -10,10 +10,12 @@ function log(...bodies: (EventBody | { body: EventBody; id?: string; hidden?: Hi
     const { body, id, hidden, kind } = 'body' in item ? item : { body: item, id: undefined, hidden: undefined, kind: undefined };
     return {
       position: i + 1,
+      sequence: i + 1,
       kind: kind ?? 'event',
       event: { ...body, id: id ?? `e${i + 1}`, processed_at: '2026-01-01T00:00:00.000Z' },
       hidden: hidden ?? null,
       arrival: null,
+      copyOf: null,
     };
   });
 }
@@ -23,6 +25,7 @@ function folded(entries: LogEntry[]): Context {
   return context;
 }
 const message = (text: string): EventBody => ({ type: 'user.message', content: [{ type: 'text', text }] });
+const RUNNING: EventBody = { type: 'session.thread_status_running', session_thread_id: 'sthr_a', agent_name: 'tester' };
 const start: EventBody = { type: 'span.model_request_start' };
 const end = (isError = false): EventBody => ({
   type: 'span.model_request_end',
@@ -45,7 +48,7 @@ const result = (id: string): EventBody => ({
 test('a turn with tools folds into alternating messages with event ids as call ids', () => {
   const context = folded(
     log(
-      { type: 'session.status_running' },
+      RUNNING,
       message('hi'),
       start,
       answer('let me see'),
@@ -103,7 +106,7 @@ test('thinking blocks are carried back with their signature and before the calls
 
 test('folding from a checkpoint gives what folding from the beginning gives', () => {
   const entries = log(
-    { type: 'session.status_running' },
+    RUNNING,
     message('hi'),
     start,
     answer('a'),
@@ -164,26 +167,28 @@ describe('calls that wait for the client', () => {
     content: [{ type: 'text', text }],
   });
   const idle = (...event_ids: string[]): EventBody => ({
-    type: 'session.status_idle',
+    type: 'session.thread_status_idle',
+    session_thread_id: 'sthr_a',
+    agent_name: 'tester',
     stop_reason: { type: 'requires_action', event_ids },
     stop_details: null,
   });
   const before = [message('hi'), start, asked('t1'), customUse('t2'), use('t3'), end(), result('t3')];
 
   test('stay open while the session is parked, and what came meanwhile waits for the model', () => {
-    const context = folded(log({ type: 'session.status_running' }, ...before, idle('t1', 't2'), answered('t2')));
+    const context = folded(log(RUNNING, ...before, idle('t1', 't2'), answered('t2')));
     expect(context).toMatchObject({ turnOpen: false, awaitsModel: true, parkedOn: ['t1', 't2'] });
     expect(waitingCalls(context).map(({ id }) => id)).toEqual(['t1']);
     expect(startableCalls(context)).toEqual([]);
   });
 
   test('run once nothing waits and the session is told running; a denied one needs neither', () => {
-    const partly = folded(log({ type: 'session.status_running' }, ...before, idle('t1', 't2'), confirmed('t1', 'allow')));
+    const partly = folded(log(RUNNING, ...before, idle('t1', 't2'), confirmed('t1', 'allow')));
     expect(startableCalls(partly)).toEqual([]);
-    const all = [{ type: 'session.status_running' } as EventBody, ...before, idle('t1', 't2'), confirmed('t1', 'allow'), answered('t2')];
+    const all = [RUNNING, ...before, idle('t1', 't2'), confirmed('t1', 'allow'), answered('t2')];
     expect(startableCalls(folded(log(...all)))).toEqual([]);
-    expect(startableCalls(folded(log(...all, { type: 'session.status_running' }))).map(({ id }) => id)).toEqual(['t1']);
-    const denied = folded(log({ type: 'session.status_running' }, ...before, idle('t1', 't2'), confirmed('t1', 'deny')));
+    expect(startableCalls(folded(log(...all, RUNNING))).map(({ id }) => id)).toEqual(['t1']);
+    const denied = folded(log(RUNNING, ...before, idle('t1', 't2'), confirmed('t1', 'deny')));
     expect(startableCalls(denied)).toMatchObject([{ id: 't1', refusal: 'Permission to use bash has been denied.' }]);
   });
 
@@ -195,12 +200,12 @@ describe('calls that wait for the client', () => {
 
   test('fold alike from any checkpoint', () => {
     const entries = log(
-      { type: 'session.status_running' },
+      RUNNING,
       ...before,
       idle('t1', 't2'),
       answered('t2'),
       confirmed('t1', 'allow'),
-      { type: 'session.status_running' },
+      RUNNING,
       result('t1'),
       { type: 'system.message', content: [{ type: 'text', text: 'be brief' }] },
       start,

@@ -14,8 +14,8 @@ for (const when of ['never', 'before', 'after'] as const) {
     const interrupts = Array.from({ length: 700 }, () => INTERRUPT);
     await session.send(...interrupts);
     expect(await session.due()).toBe(true);
-    await session.settle(when === 'never' ? null : { append: 1, when });
-    const { checkpoint, head, status } = await session.state();
+    await session.settle({ death: when === 'never' ? null : { append: 1, when } });
+    const { checkpoint, head, status } = await session.thread();
     expect({ head, status, folded: checkpoint?.position }).toEqual({ head: 700, status: 'idle', folded: 700 });
 
     await session.send(...interrupts, script([{ blocks: [{ text: 'here' }] }]));
@@ -25,7 +25,7 @@ for (const when of ['never', 'before', 'after'] as const) {
     const { blobs } = parking.deps;
     const kept: string[] = [];
     for await (const key of blobs.list(`wrkspc_test/${session.id}/context/`)) kept.push(key);
-    expect(kept).toEqual([(await session.state()).checkpoint!.blob]);
+    expect(kept).toEqual([(await session.thread()).checkpoint!.blob]);
     expect((await parking.deps.log.listEvents(session.id, { limit: 1, order: 'desc' })).events).toMatchObject([
       { type: 'session.status_idle', stop_reason: { type: 'end_turn' } },
     ]);

@@ -1,6 +1,6 @@
 /** Sessions whose calls wait for their client, and workers that die at every single append of such a session's life. */
-import type { SessionEvent } from '@manyhands/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectSound, only, told, use } from './histories.ts';
 import { answer, builtin, confirm, custom, type Death, INTERRUPT, type Parking, script, startParking } from './parked-fixture.ts';
 
 let parking: Parking;
@@ -8,11 +8,6 @@ beforeAll(async () => {
   parking = await startParking();
 });
 afterAll(() => parking[Symbol.asyncDispose]());
-
-type Of<K extends SessionEvent['type']> = Extract<SessionEvent, { type: K }>;
-const only = <K extends SessionEvent['type']>(events: readonly SessionEvent[], kind: K) =>
-  events.filter((event): event is Of<K> => event.type === kind);
-type Session = Awaited<ReturnType<Parking['session']>>;
 
 const TOOLS = [builtin('web_search', 'always_ask'), custom('look_up'), custom('write_down')];
 const CALLS = [
@@ -23,42 +18,8 @@ const CALLS = [
 ];
 const END = { blocks: [{ text: 'done' }] };
 
-/** The newest use of a tool. */
-async function use(session: Session, name: string): Promise<string> {
-  const events = await session.history();
-  return events.findLast((event) => (event.type === 'agent.tool_use' || event.type === 'agent.custom_tool_use') && event.name === name)!.id;
-}
-
-/** What a history says, whatever ids and how many requests it took: events by kind, with the tools of the calls they speak of. */
-function told(events: readonly SessionEvent[]): string[] {
-  const names = new Map(events.flatMap((event) => ('name' in event ? [[event.id, event.name]] : [])));
-  return events.flatMap((event) => {
-    if (event.type.startsWith('span.')) return [];
-    if (event.type === 'session.status_idle') {
-      const { stop_reason } = event;
-      return [
-        `idle ${stop_reason.type === 'requires_action' ? stop_reason.event_ids.map((id) => names.get(id)).join('+') : stop_reason.type}`,
-      ];
-    }
-    if (event.type === 'agent.tool_result') return [`result ${names.get(event.tool_use_id)}`];
-    if (event.type === 'user.custom_tool_result') return [`answer ${names.get(event.custom_tool_use_id)}`];
-    if (event.type === 'user.tool_confirmation') return [`${event.result} ${names.get(event.tool_use_id)}`];
-    if ('name' in event) return [`use ${event.name}`];
-    if (event.type === 'session.usage' || event.type.startsWith('session.thread_')) return [];
-    return [event.type];
-  });
-}
 const USES = ['use look_up', 'use web_search', 'use write_down', 'use bash'];
 const PARKED = ['session.status_running', 'user.message', ...USES, 'result bash', 'idle look_up+web_search+write_down'];
-
-function expectSound(events: readonly SessionEvent[]): void {
-  expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
-  const starts = only(events, 'span.model_request_start').map(({ id }) => id);
-  expect(only(events, 'span.model_request_end').map(({ model_request_start_id }) => model_request_start_id)).toEqual(starts);
-  events.forEach((event, at) => {
-    if (event.type === 'session.status_idle') expect(events[at - 1]?.type).toBe('session.usage');
-  });
-}
 
 describe('a parked session', () => {
   test('leaves no lease and no mark, tells what it waits for, and a wake-up too many appends nothing', async () => {
@@ -68,9 +29,10 @@ describe('a parked session', () => {
     expect(told(await session.history())).toEqual(PARKED);
     expect(await session.state()).toMatchObject({ status: 'idle', running_since_ms: null });
     expect([await session.due(), await session.leased()]).toEqual([false, false]);
-    const { head } = await session.state();
+    const { head } = await session.thread();
     await session.settle();
-    expect((await session.state()).head).toBe(head);
+    expect(await session.work()).toBe('nothing');
+    expect((await session.thread()).head).toBe(head);
   });
 
   test('tells idle again with the rest after each answer, and goes on after the last', async () => {
@@ -107,9 +69,12 @@ describe('a parked session', () => {
     for (const [which, death] of early) {
       const session = await parking.session([custom('look_up'), builtin('web_search', 'always_ask')]);
       await session.send(script([{ blocks: CALLS.slice(0, 2) }, END]));
-      await session.settle(death, async (n) => {
-        if (n !== 2) return;
-        await session.send(answer(await use(session, 'look_up'), 'found'), confirm(await use(session, 'web_search'), 'allow'));
+      await session.settle({
+        death,
+        async onAppend(n) {
+          if (n !== 2) return;
+          await session.send(answer(await use(session, 'look_up'), 'found'), confirm(await use(session, 'web_search'), 'allow'));
+        },
       });
       const events = await session.history();
       expectSound(events);
@@ -196,11 +161,11 @@ describe('a worker that dies at any append', () => {
   async function life(verdict: 'allow' | 'deny', death: Death | null) {
     const session = await parking.session(TOOLS);
     await session.send(script([{ blocks: CALLS }, END]));
-    await session.settle(death);
+    await session.settle({ death });
     await session.send(answer(await use(session, 'look_up'), 'found'), confirm(await use(session, 'web_search'), verdict));
-    await session.settle(death);
+    await session.settle({ death });
     await session.send(answer(await use(session, 'write_down'), 'written'));
-    await session.settle(death);
+    await session.settle({ death });
     return session;
   }
 
@@ -229,9 +194,9 @@ describe('a worker that dies at any append', () => {
     const interrupted = async (death: Death | null) => {
       const session = await parking.session(TOOLS);
       await session.send(script([{ blocks: CALLS }, END]));
-      await session.settle(death);
+      await session.settle({ death });
       await session.send(INTERRUPT);
-      await session.settle(death);
+      await session.settle({ death });
       return session;
     };
     const calm = await interrupted(null);

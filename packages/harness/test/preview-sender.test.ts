@@ -3,13 +3,15 @@ import type { SessionWriter } from '@manyhands/session-log';
 import { expect, test } from 'vitest';
 import { createPreviewSender } from '../src/preview-sender.ts';
 
+const LEASE = { sessionId: 'sesn_x', threadId: 'sthr_x', epoch: 1 };
+
 test('text published in frames joins to what was said, starts come first, and numbers rise', async () => {
   const frames: PreviewFrame[] = [];
   let n = 0;
   const writer = {
-    preview: async (_session: string, batch: PreviewFrame[]) => void frames.push(...structuredClone(batch)),
+    preview: async (_lease: object, batch: PreviewFrame[]) => void frames.push(...structuredClone(batch)),
   } as Partial<SessionWriter>;
-  const sender = createPreviewSender(writer as SessionWriter, 'sesn_x', 3, 7, () => ++n);
+  const sender = createPreviewSender(writer as SessionWriter, { ...LEASE, epoch: 3 }, 7, () => ++n);
   sender.start('a', 'agent.message');
   for (const word of ['one ', 'two ', 'three']) sender.text('a', word);
   sender.start('b', 'agent.message');
@@ -27,7 +29,7 @@ test('text published in frames joins to what was said, starts come first, and nu
 
 test('a failure to publish is no error of the turn', async () => {
   const writer = { preview: () => Promise.reject(new Error('down')) } as Partial<SessionWriter>;
-  const sender = createPreviewSender(writer as SessionWriter, 'sesn_x', 1, 0, () => 1);
+  const sender = createPreviewSender(writer as SessionWriter, LEASE, 0, () => 1);
   sender.start('a', 'agent.message');
   await expect(sender.end()).resolves.toBeUndefined();
 });

@@ -33,7 +33,7 @@ function entries(...bodies: { body: EventBody; id?: string; hidden?: HiddenFacts
   return bodies.map(({ body, id, hidden }) => {
     position++;
     const event = { ...body, id: id ?? `e${position}`, processed_at: '2026-01-01T00:00:00.000Z' };
-    return { position, kind: 'event', event, hidden: hidden ?? null, arrival: null };
+    return { position, sequence: position, kind: 'event', event, hidden: hidden ?? null, arrival: null, copyOf: null };
   });
 }
 const said = (text: string) => entries({ body: { type: 'user.message', content: [{ type: 'text', text }] } });

@@ -13,6 +13,7 @@ export { processStart } from './process-start.js';
 export { processTable } from './process-table.js';
 export { startRedis } from './redis.js';
 export { prepareSandboxImage } from './sandbox-image.js';
+export { startSentinel } from './sentinel.js';
 export { spawnTied } from './tied-process.js';
 export { defaultCacheDirectory } from './tool-cache.js';
 export { TOOL_NAMES } from './tools.js';
@@ -30,5 +31,6 @@ export { TOOL_NAMES } from './tools.js';
 /** @typedef {import('./process-table.js').ProcessEntry} ProcessEntry */
 /** @typedef {import('./redis.js').RedisOptions} RedisOptions */
 /** @typedef {import('./sandbox-image.js').SandboxImageOptions} SandboxImageOptions */
+/** @typedef {import('./sentinel.js').SentinelOptions} SentinelOptions */
 /** @typedef {import('./server.js').ServerHandle} ServerHandle */
 /** @typedef {import('./tools.js').Tool} Tool */

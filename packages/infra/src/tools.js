@@ -19,7 +19,8 @@ export const TOOLS = {
       ['redis-server', 'redis-tools'],
       ['valkey-server', 'valkey-tools'],
     ],
-    minimum: [6, 2],
+    // Sharded publish and subscribe.
+    minimum: [7, 0],
     install: { 'apt-get': 'redis-server', dnf: 'valkey', pacman: 'valkey', apk: 'redis', brew: 'redis' },
   },
   nats: {

@@ -93,7 +93,7 @@ test('a program on PATH that is too old is passed over, and the error tells why 
   const failure = await locate('redis', { cacheDir: blocked, searchPath: place.path }).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(Error);
   const { message } = failure as Error;
-  expect(message).toContain(`${old} is version 5.0.7, 6.2 is needed`);
+  expect(message).toContain(`${old} is version 5.0.7, 7.0 is needed`);
   expect(message).toMatch(/^Type: .*install/m);
   expect(message).toContain('REDIS_URL');
 });

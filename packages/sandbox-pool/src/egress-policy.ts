@@ -4,14 +4,16 @@
  */
 import { rm } from 'node:fs/promises';
 import { backoffMs, ensureError, type Logger, type Messaging, pause } from '@manyhands/base';
-import { type EgressOpenRequest, type EgressPolicy, EgressReply, egressSubject } from '@manyhands/contract';
-import { replaceFile } from './durable-file.ts';
+import { type EgressOpenRequest, EgressPolicy, EgressReply, egressSubject } from '@manyhands/contract';
+import { storedFile } from './durable-file.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
 const OPEN_TIMEOUT_MS = 3_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 const RETRY_BASE_MS = 50;
 const RETRY_CAP_MS = 2_000;
+
+export const POLICY_FILE = storedFile(EgressPolicy, 1);
 
 export interface EgressPolicies {
   /** Returns when the policy stands. The socket opens beside the lease: a first connection that comes sooner is held inside for a moment. */
@@ -47,7 +49,7 @@ export function createEgressPolicies({ messaging, hostId, log }: EgressPoliciesD
 
   return {
     async open(directory, policy) {
-      await replaceFile(directory.policyFile, policy);
+      await POLICY_FILE.replace(directory.policyFile, policy);
       const abort = new AbortController();
       asking.set(directory.id, abort);
       void ask(directory.id, abort.signal).finally(() => asking.delete(directory.id));

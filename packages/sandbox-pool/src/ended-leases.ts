@@ -8,10 +8,12 @@ import { mkdir, readdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '@manyhands/base';
 import { z } from 'zod';
-import { readJsonFile, writeDurably } from './durable-file.ts';
+import { storedFile } from './durable-file.ts';
 
 const KEPT_MS = 24 * 60 * 60 * 1000;
-const Ended = z.object({ generation: z.int() });
+/** In the pool's directory. */
+export const ENDED_DIRECTORY = '.ended';
+export const ENDED_FILE = storedFile(z.object({ generation: z.int() }), 1);
 
 export interface EndedLeases {
   /** The highest generation of the session that ended here; 0 if none is known. */
@@ -21,16 +23,16 @@ export interface EndedLeases {
 }
 
 export async function openEndedLeases(poolRoot: string, clock: Clock): Promise<EndedLeases> {
-  const directory = path.join(poolRoot, '.ended');
+  const directory = path.join(poolRoot, ENDED_DIRECTORY);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const fileOf = (sessionId: string) => path.join(directory, `${sessionId}.json`);
   async function lastGeneration(sessionId: string): Promise<number> {
-    return (await readJsonFile(fileOf(sessionId), Ended))?.generation ?? 0;
+    return (await ENDED_FILE.read(fileOf(sessionId)))?.generation ?? 0;
   }
   return {
     lastGeneration,
     async note(sessionId, generation) {
-      if ((await lastGeneration(sessionId)) < generation) await writeDurably(fileOf(sessionId), { generation });
+      if ((await lastGeneration(sessionId)) < generation) await ENDED_FILE.writeDurably(fileOf(sessionId), { generation });
     },
     async sweep() {
       for (const name of await readdir(directory)) {

@@ -3,8 +3,10 @@
  *
  *   leased ⇄ parked → ended        leased → ended
  *
- * Any call un-parks, durably before it reaches the hand. A parked sandbox, or one that nobody used for long, is let go: the snapshot is whole
- * in the blob store first, and only if nobody used the sandbox meanwhile does it end. It ends once, and after that answers nothing (I11).
+ * Any call un-parks, durably before it reaches the hand; an acknowledgement does not, since it comes from threads that are done. Several threads,
+ * each run by another worker, share the sandbox: who does not know of its latest use does not park it. A parked sandbox, or one that nobody used
+ * for long, is let go: the snapshot is whole in the blob store first, and only if nobody used the sandbox meanwhile does it end. It ends once, and
+ * after that answers nothing (I11).
  *
  * When its pool leaves, calls that run may finish, no other is started, and outcomes that nobody collected are kept in the blob store.
  */
@@ -12,10 +14,10 @@ import { AppError, type Clock, hasCode, type Logger, pause } from '@manyhands/ba
 import type { BlobStore } from '@manyhands/blobs';
 import {
   type CallReply,
-  type CallState,
   type CollectReply,
   type CollectRequest,
   callOutcomeKey,
+  type DoneReply,
   INLINE_BODY_MAX_BYTES,
   type MountedFile,
   type MountReply,
@@ -24,12 +26,14 @@ import {
   snapshotGeneration,
   workspaceSnapshotPrefix,
 } from '@manyhands/contract';
+import { createCallBook } from './call-book.ts';
 import type { RunningSandbox } from './driver.ts';
 import type { HandAnswer, HandCommand } from './hand-channel.ts';
 import { type LeaseRecord, writeLease } from './lease-record.ts';
 import type { PoolMetrics } from './metrics.ts';
 import { mountedCopies } from './mounts.ts';
 import { createSandboxFiles } from './sandbox-files.ts';
+import { createUseCount } from './use-count.ts';
 import { saveSnapshot } from './workspace-snapshot.ts';
 
 /** Time for the hand beyond what a command may take by itself. */
@@ -77,22 +81,20 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
   const { directory, channel } = sandbox;
   let lease = initial;
   let lastUseMs = clock.now();
-  /** Counts uses, so that a let-go can tell whether it was overtaken. */
-  let uses = 0;
+  /** Counts whatever keeps the sandbox, so that a let-go can tell whether it was overtaken. */
+  let touches = 0;
   let active = 0;
-  const runningKeys = new Set<string>();
-  /** Calls that were started or finished here and whose outcome is not in the log yet, as far as is known. */
-  const unacknowledged = new Set<string>();
-  let startsUnderWay = 0;
+  const calls = createCallBook();
   let leaving = false;
   const spilled = new Map<string, string>();
   let lettingGo: Promise<boolean> | null = null;
   let retryAtMs = 0;
   let ending: Promise<void> | null = null;
   let endReason: EndReason | null = null;
-  const files = createSandboxFiles(directory, () => lease, blobs, log);
   /** Writes of the lease file, one after the other. */
   let writing: Promise<void> = Promise.resolve();
+  const uses = createUseCount(initial.uses_up_to ?? 0, (upTo) => save({ uses_up_to: upTo }));
+  const files = createSandboxFiles({ directory, lease: () => lease, uses, blobs, log });
 
   function save(change: Partial<LeaseRecord>): Promise<void> {
     lease = { ...lease, ...change };
@@ -101,8 +103,9 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     return writing;
   }
 
-  async function use(): Promise<void> {
-    uses++;
+  /** Somebody needs it still. */
+  async function touch(): Promise<void> {
+    touches++;
     lastUseMs = clock.now();
     const expiresAtMs = lastUseMs + leaseTtlMs;
     if (lease.state === 'parked') {
@@ -123,12 +126,13 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     return ending;
   }
 
-  /** Work that counts as a use of the sandbox; an answer that says so if it is over, before anything was done. */
-  async function inUse<T>(work: () => Promise<T>): Promise<T | SandboxFailure> {
+  /** Work that keeps the sandbox, and may count as a use of it; an answer that says so if it is over, before anything was done. */
+  async function inUse<T>(work: () => Promise<T>, counts: boolean): Promise<T | SandboxFailure> {
     if (endReason) return over(endReason);
     active++;
     try {
-      await use();
+      // Counted at once: whoever wants to park meanwhile sees it.
+      await Promise.all([counts ? uses.add() : null, touch()]);
       if (endReason) return over(endReason);
       return await work();
     } finally {
@@ -137,10 +141,10 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     }
   }
 
-  /** Runs a command of the session; every failure becomes an answer, a hand that is only slow becomes none. */
-  async function command(request: HandCommand, waitMs = 0): Promise<HandAnswer | SandboxFailure> {
+  /** Every failure becomes an answer, a hand that is only slow becomes none. */
+  async function answered<T>(work: () => Promise<T>): Promise<T | SandboxFailure> {
     try {
-      return await inUse(() => channel.request(request, waitMs + ANSWER_MS));
+      return await work();
     } catch (error) {
       if (hasCode(error, 'timeout')) throw error;
       if (!channel.isOpen) return failure('sandbox_lost', `the sandbox is gone: ${endReason ?? (error as Error).message}`);
@@ -149,36 +153,43 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     }
   }
 
+  /** Runs a command of the session. */
+  function command(request: HandCommand, { waitMs = 0, counts = false } = {}): Promise<HandAnswer | SandboxFailure> {
+    return answered(() => inUse(() => channel.request(request, waitMs + ANSWER_MS), counts));
+  }
+
+  /** How a call is, as the hand says. Its end counts as a use: what it did is there only then. */
+  async function noted(key: string, { call = { state: 'unknown' } }: HandAnswer, thread?: string) {
+    if (calls.note(key, call.state, thread)) await uses.add();
+    return call;
+  }
+
   /** Large outcomes travel through the blob store; the blob holds the JSON of the ToolOutcome. */
-  async function toReply(key: string, answer: HandAnswer | SandboxFailure): Promise<CallReply> {
+  async function toReply(key: string, answer: HandAnswer | SandboxFailure, thread?: string): Promise<CallReply> {
     if (!answer.ok) return answer;
-    const call: CallState = answer.call ?? { state: 'unknown' };
-    if (call.state === 'running') runningKeys.add(key);
-    else runningKeys.delete(key);
-    if (call.state === 'unknown') unacknowledged.delete(key);
-    else unacknowledged.add(key);
-    if (call.state !== 'done') return { ok: true, call };
+    const call = await noted(key, answer, thread);
+    const told = { ok: true, uses: await uses.tell() } as const;
+    if (call.state !== 'done') return { ...told, call };
     const body = Buffer.from(JSON.stringify(call.outcome), 'utf8');
-    if (body.length <= INLINE_BODY_MAX_BYTES) return { ok: true, call };
+    if (body.length <= INLINE_BODY_MAX_BYTES) return { ...told, call };
     const ref = callOutcomeKey(lease.workspace_id, lease.session_id, key);
     if (!spilled.has(key)) await blobs.put(ref, body);
     spilled.set(key, ref);
-    return { ok: true, outcome_ref: ref };
+    return { ...told, outcome_ref: ref };
   }
 
   /** Whether a call that was started still runs although nobody waits for it. */
   async function anyCallRuns(lookMs = 0): Promise<boolean> {
-    for (const key of runningKeys) {
-      const { call } = await channel.request({ op: 'wait', key, wait_ms: lookMs }, lookMs + ANSWER_MS);
-      if (call?.state === 'running') return true;
-      runningKeys.delete(key);
+    for (const key of calls.running) {
+      const call = await noted(key, await channel.request({ op: 'wait', key, wait_ms: lookMs }, lookMs + ANSWER_MS));
+      if (call.state === 'running') return true;
     }
     return false;
   }
 
   /** Whoever asks for them later finds them, with the sandbox or without it. */
   async function keepOutcomes(): Promise<void> {
-    for (const key of unacknowledged) {
+    for (const key of calls.unacknowledged) {
       if (spilled.has(key)) continue;
       const { call } = await channel.request({ op: 'wait', key, wait_ms: 0 }, ANSWER_MS);
       if (call?.state !== 'done') continue;
@@ -198,24 +209,27 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     }
   }
 
+  /** The workspace is whole in the blob store. In a sandbox that was never used there is nothing that is not in the snapshot it came from. */
+  async function saveWorkspace(): Promise<void> {
+    if (lease.uses_up_to === 0) return;
+    const start = performance.now();
+    const copies = await mountedCopies(directory);
+    const { bytes } = await deps.metrics.save(() => saveSnapshot(sandbox, blobs, lease.snapshot_key, copies));
+    const durationMs = Math.round(performance.now() - start);
+    log.info({ op: 'sandbox.snapshot', ok: true, sandbox_id: directory.id, session_id: lease.session_id, bytes, durationMs }, 'sandbox');
+    await dropOlderSnapshots();
+  }
+
   /** Snapshot, then end; false if the sandbox was used meanwhile or the snapshot failed. */
   function letGo(reason: EndReason = 'let go'): Promise<boolean> {
     lettingGo ??= (async () => {
-      const usesBefore = uses;
+      const touchesBefore = touches;
       try {
         if (endReason) return true;
         if (reason === 'shut down') await keepOutcomes();
-        const start = performance.now();
-        const copies = await mountedCopies(directory);
-        const { bytes } = await deps.metrics.save(() => saveSnapshot(sandbox, blobs, lease.snapshot_key, copies));
-        const durationMs = Math.round(performance.now() - start);
-        log.info(
-          { op: 'sandbox.snapshot', ok: true, sandbox_id: directory.id, session_id: lease.session_id, bytes, durationMs },
-          'sandbox',
-        );
-        await dropOlderSnapshots();
+        await saveWorkspace();
         // Checked and ended in one step: no call gets in between.
-        if (reason === 'let go' && (uses !== usesBefore || active > 0)) return false;
+        if (reason === 'let go' && (touches !== touchesBefore || active > 0)) return false;
         await end(reason);
         return true;
       } catch (error) {
@@ -253,63 +267,68 @@ export function createHeldSandbox(sandbox: RunningSandbox, initial: LeaseRecord,
     get isParked() {
       return lease.state === 'parked' && !endReason && !lettingGo;
     },
-    use,
+    touch,
     end,
     letGo,
     /** Milliseconds since somebody used it; 0 while somebody does. */
     get unusedMs() {
       return active > 0 ? 0 : clock.now() - lastUseMs;
     },
-    async start(key: string, tool: string, input: Record<string, unknown>): Promise<CallReply> {
-      // Calls of one answer come together: they run together or not at all.
-      if (leaving && !endReason && startsUnderWay === 0 && runningKeys.size === 0 && !unacknowledged.has(key))
+    async start(key: string, tool: string, input: Record<string, unknown>, thread?: string): Promise<CallReply> {
+      // Calls of one answer come together, and are of one thread: they run together or not at all.
+      if (leaving && !endReason && !calls.isBusy(thread ?? '', key))
         return failure('leaving', 'the sandbox is being saved before it ends; the call was not started');
-      startsUnderWay++;
-      try {
-        return await toReply(key, await command({ op: 'start', key, tool, input }));
-      } finally {
-        startsUnderWay--;
-      }
+      const request = { op: 'start', key, tool, input, ...(thread === undefined ? {} : { thread }) } as const;
+      return calls.whileStarting(thread ?? '', async () => toReply(key, await command(request, { counts: true }), thread));
     },
     /** The pool leaves: resolves when no call runs any more, or when the time for it is over. From then on none is started. */
     async leave(over: AbortSignal): Promise<void> {
       leaving = true;
       const finished = (async () => {
         while (!endReason && !over.aborted) {
-          if (startsUnderWay > 0) await pause(LEAVE_START_POLL_MS);
+          if (calls.anyStarting) await pause(LEAVE_START_POLL_MS);
           else if (!(await anyCallRuns(LEAVE_LOOK_MS))) return;
         }
       })().catch((error: unknown) => log.warn({ err: error, sandbox_id: directory.id }, 'the hand does not say what runs'));
       await Promise.race([finished, new Promise<void>((resolve) => over.addEventListener('abort', () => resolve(), { once: true }))]);
     },
     async wait(key: string, waitMs: number): Promise<CallReply> {
-      return toReply(key, await command({ op: 'wait', key, wait_ms: waitMs }, waitMs));
+      return toReply(key, await command({ op: 'wait', key, wait_ms: waitMs }, { waitMs }));
     },
     async cancel(key: string): Promise<CallReply> {
       return toReply(key, await command({ op: 'cancel', key }));
     },
     async ack(keys: string[]) {
-      const answer = await command({ op: 'ack', keys });
+      if (endReason) return over(endReason);
+      const answer = await answered(() => channel.request({ op: 'ack', keys }, ANSWER_MS));
       for (const key of keys) {
-        runningKeys.delete(key);
-        unacknowledged.delete(key);
+        calls.forget(key);
         spilled.delete(key);
       }
       return answer.ok ? ({ ok: true } as const) : answer;
     },
     /** Resolves when the files are there for the next call. */
-    mount: (revision: number, wanted: readonly MountedFile[]): Promise<MountReply> => inUse(() => files.mount(revision, wanted)),
+    mount: (revision: number, wanted: readonly MountedFile[]): Promise<MountReply> => inUse(() => files.mount(revision, wanted), true),
     // What is in the outputs may be asked for without a use: it changes nothing, and a parked sandbox stays parked.
     outputs: async (): Promise<OutputsReply> => (endReason ? over(endReason) : files.outputs()),
     collect: async (wanted: CollectRequest['files']): Promise<CollectReply> => (endReason ? over(endReason) : files.collect(wanted)),
-    /** Safe to repeat; the grace time runs from the first. */
-    async park(snapshotKey: string) {
+    /**
+     * Safe to repeat; the grace time runs from the first. `knownUses`: the use count that the asker knows of. Not parked after a newer one, nor
+     * while a call runs; whoever says nothing of it is alone.
+     */
+    async park(snapshotKey: string, knownUses?: number): Promise<DoneReply> {
       if (endReason) return over(endReason);
-      if (lease.state !== 'parked' || lease.snapshot_key !== snapshotKey) {
-        await save({ state: 'parked', parked_at_ms: lease.parked_at_ms ?? clock.now(), snapshot_key: snapshotKey });
-        deps.onParked();
+      if (lease.state === 'parked' && lease.snapshot_key === snapshotKey) return { ok: true, parked: true };
+      if (knownUses !== undefined) {
+        const runs = uses.count > knownUses || (await answered(anyCallRuns));
+        if (typeof runs === 'object') return runs;
+        // A look may have found that a call ended, and a new one may have come meanwhile.
+        if (runs || uses.count > knownUses) return { ok: true, parked: false };
+        if (endReason) return over(endReason);
       }
-      return { ok: true } as const;
+      await save({ state: 'parked', parked_at_ms: lease.parked_at_ms ?? clock.now(), snapshot_key: snapshotKey });
+      deps.onParked();
+      return { ok: true, parked: true };
     },
     /** Called now and then: lets go of what was parked or unused for long enough. */
     async tick(): Promise<void> {

@@ -5,8 +5,9 @@
  * since it may hold half of a session's files (I11). No file means that the sandbox never belonged to anybody. It is not synced to disk: a
  * lease has to outlive the pool's process, and a power cut ends the sandbox with it (the next boot adopts none).
  */
+import { existsSync } from 'node:fs';
 import { z } from 'zod';
-import { readJsonFile, replaceFile } from './durable-file.ts';
+import { storedFile } from './durable-file.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
 export const LeaseRecord = z.object({
@@ -23,12 +24,20 @@ export const LeaseRecord = z.object({
   /** Milliseconds since the epoch. */
   expires_at_ms: z.number(),
   parked_at_ms: z.number().nullable(),
+  /** No use count above this was ever told; 0 if nothing was ever done in it. Leases of 0.1.0 do not say. */
+  uses_up_to: z.int().min(0).optional(),
 });
 export type LeaseRecord = z.infer<typeof LeaseRecord>;
 
+export const LEASE_FILE = storedFile(LeaseRecord, 1);
+
 export function writeLease(directory: SandboxDirectory, record: LeaseRecord): Promise<void> {
-  return replaceFile(directory.leaseFile, record);
+  return LEASE_FILE.replace(directory.leaseFile, record);
 }
 export function readLease(directory: SandboxDirectory): Promise<LeaseRecord | null> {
-  return readJsonFile(directory.leaseFile, LeaseRecord);
+  return LEASE_FILE.read(directory.leaseFile);
+}
+/** Whether it belongs, or belonged, to somebody, also if the file does not say to whom. */
+export function hasLease(directory: SandboxDirectory): boolean {
+  return existsSync(directory.leaseFile);
 }

@@ -11,7 +11,7 @@ import { AppError, type Logger } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import { type MountedFile, SANDBOX_PATHS } from '@manyhands/contract';
 import { z } from 'zod';
-import { readJsonFile, replaceFile } from './durable-file.ts';
+import { storedFile } from './durable-file.ts';
 import { lookAt, putReadOnly, removeFile, sameFacts } from './hostile-directory.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
 
@@ -22,10 +22,11 @@ const Noted = z.object({
   files: z.record(z.string(), z.object({ blob: z.string(), facts: Facts.nullable() })),
 });
 type Noted = z.infer<typeof Noted>;
+export const MOUNTS_FILE = storedFile(Noted, 1);
 
 const noteFile = (directory: SandboxDirectory) => path.join(directory.root, 'mounts.json');
 async function readNote(directory: SandboxDirectory): Promise<Noted | null> {
-  return readJsonFile(noteFile(directory), Noted);
+  return MOUNTS_FILE.read(noteFile(directory));
 }
 
 /** The host directory and the path below it of a path inside. */
@@ -62,7 +63,7 @@ export async function mountFiles(
   const blobAt = new Map(wanted.map((file) => [file.path, file.blob]));
   const places = new Map(wanted.map((file) => [file.path, placeOf(directory, file.path)]));
   const coming = Object.fromEntries(wanted.map(({ path: at, blob }) => [at, known[at] ?? { blob, facts: null }]));
-  await replaceFile(noteFile(directory), { revision: 0, files: { ...known, ...coming } } satisfies Noted);
+  await MOUNTS_FILE.replace(noteFile(directory), { revision: 0, files: { ...known, ...coming } });
 
   for (const [at, { blob, facts }] of Object.entries(known)) {
     if (blobAt.get(at) === blob) continue;
@@ -96,7 +97,7 @@ export async function mountFiles(
       known[at] = { blob, facts: null };
     }
   }
-  await replaceFile(noteFile(directory), { revision, files: known } satisfies Noted);
+  await MOUNTS_FILE.replace(noteFile(directory), { revision, files: known });
 }
 
 /** Paths inside of copies in the workspace that are still what was mounted. */

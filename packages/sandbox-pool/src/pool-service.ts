@@ -105,14 +105,14 @@ export function servePool({ messaging, pool, blobs, log, confirmEveryMs }: PoolS
     async start(held, body) {
       const request = read(StartRequest, body);
       if (!request.ok) return request;
-      const { key, tool, input, input_ref } = request.body;
+      const { key, tool, input, input_ref, thread } = request.body;
       if ((input === undefined) === (input_ref === undefined))
         return failure('invalid_request', 'exactly one of input and input_ref must be given');
       const problem = wrongId({ key }) ?? (input_ref === undefined ? null : wrongKey('input_ref', input_ref, held.lease.workspace_id));
       if (problem) return failure('invalid_request', problem);
       const loaded = input ?? (await loadInput(input_ref ?? ''));
       if (typeof loaded === 'string') return failure('invalid_request', loaded);
-      return held.start(key, tool, loaded);
+      return held.start(key, tool, loaded, thread);
     },
     async wait(held, body) {
       const request = read(WaitRequest, body);
@@ -130,7 +130,7 @@ export function servePool({ messaging, pool, blobs, log, confirmEveryMs }: PoolS
       const request = read(ParkRequest, body);
       if (!request.ok) return request;
       const problem = wrongKey('snapshot_key', request.body.snapshot_key, held.lease.workspace_id);
-      return problem ? failure('invalid_request', problem) : held.park(request.body.snapshot_key);
+      return problem ? failure('invalid_request', problem) : held.park(request.body.snapshot_key, request.body.uses);
     },
     async mount(held, body) {
       const request = read(MountRequest, body);

@@ -15,6 +15,7 @@ import type { LeaseRecord } from './lease-record.ts';
 import { mountFiles } from './mounts.ts';
 import { createOutputs, type OutputsFound } from './outputs.ts';
 import type { SandboxDirectory } from './sandbox-directory.ts';
+import type { UseCount } from './use-count.ts';
 
 /** What takes longer is answered with `pending`, and asked for again. */
 const ANSWER_WITHIN_MS = 2_000;
@@ -22,7 +23,15 @@ const RESULT_KEPT_MS = 5_000;
 
 export type SandboxFiles = ReturnType<typeof createSandboxFiles>;
 
-export function createSandboxFiles(directory: SandboxDirectory, lease: () => Readonly<LeaseRecord>, blobs: BlobStore, log: Logger) {
+export interface SandboxFilesDeps {
+  directory: SandboxDirectory;
+  lease: () => Readonly<LeaseRecord>;
+  uses: UseCount;
+  blobs: BlobStore;
+  log: Logger;
+}
+
+export function createSandboxFiles({ directory, lease, uses, blobs, log }: SandboxFilesDeps) {
   const outputs = createOutputs(directory.outputs, blobs);
   let last: Promise<unknown> = Promise.resolve();
   function inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -45,24 +54,33 @@ export function createSandboxFiles(directory: SandboxDirectory, lease: () => Rea
       known = started;
     }
     const running = known.result as Promise<T>;
+    const taken = known;
+    const forget = () => {
+      if (underWay.get(name) === taken) underWay.delete(name);
+    };
     const over = new AbortController();
     try {
       const slow = pause(ANSWER_WITHIN_MS, over.signal).then(() => 'pending' as const);
       slow.catch(() => {});
       const result = await Promise.race([running, slow]);
-      if (result !== 'pending') underWay.delete(name);
+      if (result !== 'pending') forget();
       return result;
     } catch (error) {
-      underWay.delete(name);
+      forget();
       throw error;
     } finally {
       over.abort();
     }
   }
 
-  async function outputsReply({ files, leftOut }: OutputsFound): Promise<OutputsReply> {
+  /** The outputs, and the use count when the look at them began. */
+  async function lookAtOutputs(): Promise<OutputsFound & { uses: number }> {
+    const seen = await uses.tell();
+    return { ...(await outputs.list()), uses: seen };
+  }
+  async function outputsReply({ files, leftOut, uses: seen }: OutputsFound & { uses: number }): Promise<OutputsReply> {
     const body = Buffer.from(JSON.stringify(files), 'utf8');
-    const rest = { ok: true, pending: false, left_out: leftOut } as const;
+    const rest = { ok: true, pending: false, left_out: leftOut, uses: seen } as const;
     if (body.length <= INLINE_BODY_MAX_BYTES) return { ...rest, files };
     const key = fileListKey(lease().workspace_id, lease().session_id, 'outputs');
     await blobs.put(key, body);
@@ -73,11 +91,16 @@ export function createSandboxFiles(directory: SandboxDirectory, lease: () => Rea
     async mount(revision: number, files: readonly MountedFile[]): Promise<MountReply> {
       const options = { restored: lease().restored === true, log };
       const mounted = await unlessSlow(`mount ${revision}`, () => mountFiles(directory, blobs, revision, files, options));
-      return { ok: true, pending: mounted === 'pending' };
+      return { ok: true, pending: mounted === 'pending', uses: await uses.tell() };
     },
     async outputs(): Promise<OutputsReply> {
-      const found = await unlessSlow('outputs', outputs.list);
-      return found === 'pending' ? { ok: true, pending: true } : outputsReply(found);
+      const asked = uses.count;
+      for (;;) {
+        const found = await unlessSlow('outputs', lookAtOutputs);
+        if (found === 'pending') return { ok: true, pending: true };
+        // A look that began for somebody else, before the latest use, says how things were.
+        if (found.uses >= asked) return outputsReply(found);
+      }
     },
     async collect(wanted: CollectRequest['files']): Promise<CollectReply> {
       const { workspace_id, session_id } = lease();

@@ -14,11 +14,12 @@ import { openEndedLeases } from './ended-leases.ts';
 import { HEARTBEAT, type HeartbeatTimes } from './heartbeat.ts';
 import { createHeldSandbox, type EndReason, failure, type HeldSandbox } from './held-sandbox.ts';
 import { createKeyedQueue } from './keyed-queue.ts';
-import { type LeaseRecord, readLease, writeLease } from './lease-record.ts';
+import { hasLease, type LeaseRecord, readLease, writeLease } from './lease-record.ts';
 import type { PoolMetrics } from './metrics.ts';
 import { createReaper, listSandboxIds } from './reaper.ts';
 import { sandboxDirectory } from './sandbox-directory.ts';
 import { createSandboxStock } from './sandbox-stock.ts';
+import { assertFormatsKnown } from './stored-formats.ts';
 import { restoreSnapshot } from './workspace-snapshot.ts';
 
 /** Housekeeping is as fine as the grace time asks for. */
@@ -55,9 +56,13 @@ export interface SandboxPoolOptions {
 
 export type SandboxPool = Awaited<ReturnType<typeof openSandboxPool>>;
 
-/** Adopts what an earlier process left, removes the rest and begins to fill the stock. `onChange` is told when `hasRoom` may have changed. */
+/**
+ * Adopts what an earlier process left, removes the rest and begins to fill the stock. `onChange` is told when `hasRoom` may have changed. Rejects
+ * with `newer_format`, having touched nothing, over what a newer version wrote.
+ */
 export async function openSandboxPool(options: SandboxPoolOptions, onChange: () => void = () => {}) {
   const { driver, poolRoot, poolId, blobs, egress, clock, log, metrics } = options;
+  await assertFormatsKnown(poolRoot);
   const ended = await openEndedLeases(poolRoot, clock);
   const bySession = new Map<string, HeldSandbox>();
   const byId = new Map<string, HeldSandbox>();
@@ -148,7 +153,9 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     for (const id of await listSandboxIds(poolRoot)) {
       const directory = sandboxDirectory(poolRoot, id);
       const lease = await readLease(directory);
-      const sandbox = lease?.state === 'preparing' ? null : await driver.adopt(directory);
+      // One that is somebody's, nobody can tell whose, must never be given to another session (I11).
+      const usable = lease ? lease.state !== 'preparing' : !hasLease(directory);
+      const sandbox = usable ? await driver.adopt(directory) : null;
       if (!sandbox) {
         if (lease && lease.state !== 'preparing') {
           await ended.note(lease.session_id, lease.generation);
@@ -177,6 +184,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
       snapshot_key: workspaceSnapshotKey(workspace_id, session_id, generation),
       expires_at_ms: clock.now() + options.leaseTtlMs,
       parked_at_ms: null,
+      uses_up_to: 0,
     };
     try {
       const opening = egress.open(directory, { sandbox_id: directory.id, session_id, networking: request.spec.networking });
@@ -201,7 +209,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     if (held && !held.isOver) {
       if (generation < held.lease.generation) return failure('stale_generation', `the session is at generation ${held.lease.generation}`);
       if (generation === held.lease.generation) {
-        await held.use();
+        await held.touch();
         return { ok: true, pool_id: poolId, sandbox_id: held.directory.id, generation, warm: held.lease.warm };
       }
       await held.end('superseded');

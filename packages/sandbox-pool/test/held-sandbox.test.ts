@@ -1,4 +1,4 @@
-import { symlink, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, symlink, unlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createMetrics, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
@@ -18,11 +18,11 @@ const LEASE: LeaseRecord = {
 };
 const outcome = (text: string) => ({ state: 'done', outcome: { is_error: false, content: [{ type: 'text', text }] } });
 
-async function holding(hand: ScriptedHand, change: { graceMs?: number; leaseTtlMs?: number } = {}) {
+async function holding(hand: ScriptedHand, change: { graceMs?: number; leaseTtlMs?: number } = {}, lease: LeaseRecord = LEASE) {
   const ends: string[] = [];
   const blobs = createDirectoryBlobStore(path.join(hand.scratch, 'blobs'));
-  await writeLease(hand.sandbox.directory, LEASE);
-  const held = createHeldSandbox(hand.sandbox, LEASE, {
+  await writeLease(hand.sandbox.directory, lease);
+  const held = createHeldSandbox(hand.sandbox, lease, {
     ...{ blobs, clock: systemClock, log: silentLogger, graceMs: 60_000, leaseTtlMs: 60_000, ...change },
     metrics: createPoolMetrics(createMetrics('sandbox-pool')),
     onEnd: async (_held, reason) => void ends.push(reason),
@@ -44,7 +44,7 @@ describe('calls', () => {
     await using hand = await scriptedHand(({ id }, send) => send({ id, ok: true, call: outcome(text) }));
     const { held, blobs } = await holding(hand);
     const reply = await held.wait('sevt_1', 0);
-    expect(reply).toEqual({ ok: true, outcome_ref: 'wrkspc_a/sesn_a/outcomes/sevt_1' });
+    expect(reply).toEqual({ ok: true, outcome_ref: 'wrkspc_a/sesn_a/outcomes/sevt_1', uses: 1 });
     expect(await held.wait('sevt_1', 0)).toEqual(reply);
     expect(JSON.parse(String(await blobs.get('wrkspc_a/sesn_a/outcomes/sevt_1')))).toEqual({
       is_error: false,
@@ -55,7 +55,7 @@ describe('calls', () => {
   test('a small outcome comes inline', async () => {
     await using hand = await scriptedHand(({ id }, send) => send({ id, ok: true, call: outcome('small') }));
     const { held } = await holding(hand);
-    expect(await held.start('sevt_1', 'bash', {})).toEqual({ ok: true, call: outcome('small') });
+    expect(await held.start('sevt_1', 'bash', {})).toEqual({ ok: true, call: outcome('small'), uses: 2 });
   });
 
   test('a hand that breaks the protocol is a lost sandbox, for the call that waits and for all after it', async () => {
@@ -150,6 +150,137 @@ describe('idleness', () => {
     expect(ends).toEqual([]);
     expect(String(await blobs.get(LEASE.snapshot_key))).toBe('older');
     expect(await held.wait('sevt_1', 0)).toMatchObject({ ok: true });
+  });
+});
+
+describe('a sandbox that several threads share', () => {
+  /** A hand whose calls are as the test says. */
+  async function shared(change: { graceMs?: number } = {}, lease: LeaseRecord = LEASE) {
+    const states = new Map<string, unknown>();
+    let exchange = '';
+    const hand = await scriptedHand(
+      honest(
+        () => exchange,
+        (request) => ('key' in request ? { call: states.get(request.key) ?? { state: 'unknown' } } : {}),
+      ),
+    );
+    exchange = hand.sandbox.directory.exchange;
+    await mkdir(hand.sandbox.directory.outputs);
+    const holder = await holding(hand, change, lease);
+    const begin = async (key: string, thread?: string) => {
+      states.set(key, { state: 'running' });
+      return usesOf(await holder.held.start(key, 'bash', {}, thread));
+    };
+    const end = async (key: string) => {
+      states.set(key, outcome(''));
+      return usesOf(await holder.held.wait(key, 0));
+    };
+    return { hand, ...holder, states, begin, end };
+  }
+  const usesOf = (reply: { ok: boolean; uses?: number | undefined }) => reply.uses ?? -1;
+
+  test('counts each start, each end and each mount, and nothing else', async () => {
+    const { hand, held, begin, end } = await shared();
+    await using _ = hand;
+    expect(await begin('sevt_1')).toBe(1);
+    expect(usesOf(await held.wait('sevt_1', 0))).toBe(1);
+    expect(await begin('sevt_2')).toBe(2);
+    expect(await end('sevt_1')).toBe(3);
+    expect(await end('sevt_1')).toBe(3);
+    await held.ack(['sevt_1']);
+    expect(usesOf(await held.outputs())).toBe(3);
+    expect(usesOf(await held.mount(1, []))).toBe(4);
+    expect(await end('sevt_2')).toBe(5);
+  });
+
+  test('is not parked by who does not know of its latest use, and is by who does', async () => {
+    const { hand, held, begin, end, ends } = await shared({ graceMs: 0 });
+    await using _ = hand;
+    await begin('sevt_mine');
+    const mine = await end('sevt_mine');
+    await begin('sevt_of_a_sibling');
+    const latest = await end('sevt_of_a_sibling');
+    expect(await held.park(LEASE.snapshot_key, mine)).toEqual({ ok: true, parked: false });
+    await held.tick();
+    expect([held.lease.state, ends]).toEqual(['leased', []]);
+    expect(await held.park(LEASE.snapshot_key, latest)).toEqual({ ok: true, parked: true });
+    // It is already as this one wants it.
+    expect(await held.park(LEASE.snapshot_key, mine)).toEqual({ ok: true, parked: true });
+    await held.tick();
+    expect(ends).toEqual(['let go']);
+  });
+
+  test('is not parked while a call runs, nor by who knows not of the end of one that nobody collected', async () => {
+    const { hand, held, begin, states } = await shared();
+    await using _ = hand;
+    const uses = await begin('sevt_runs');
+    expect(await held.park(LEASE.snapshot_key, uses)).toEqual({ ok: true, parked: false });
+    states.set('sevt_runs', outcome('written'));
+    expect(await held.park(LEASE.snapshot_key, uses)).toEqual({ ok: true, parked: false });
+    expect(usesOf(await held.outputs())).toBe(uses + 1);
+    expect(await held.park(LEASE.snapshot_key, uses + 1)).toEqual({ ok: true, parked: true });
+  });
+
+  test('is parked by a worker of 0.1.0, which names no count and is alone', async () => {
+    const { hand, held, begin } = await shared();
+    await using _ = hand;
+    await begin('sevt_runs');
+    expect(await held.park(LEASE.snapshot_key)).toEqual({ ok: true, parked: true });
+  });
+
+  test('stays parked when a thread that is done acknowledges its calls late', async () => {
+    const { hand, held, begin, end } = await shared();
+    await using _ = hand;
+    await begin('sevt_1');
+    await held.park(LEASE.snapshot_key, await end('sevt_1'));
+    expect(await held.ack(['sevt_1'])).toEqual({ ok: true });
+    expect(held.lease.state).toBe('parked');
+  });
+
+  test('tells outputs as they were after the latest use, also when a look for somebody else was under way', async () => {
+    const { hand, held, begin, end } = await shared();
+    await using _ = hand;
+    await begin('sevt_1');
+    const early = held.outputs();
+    const latest = await end('sevt_1');
+    const late = held.outputs();
+    expect(usesOf(await early)).toBe(1);
+    expect(usesOf(await late)).toBe(latest);
+  });
+
+  test('counts on from a bound that is on disk before the first use that it covers', async () => {
+    let onDisk: number | undefined;
+    await using hand = await scriptedHand(({ id }, send) => {
+      void readLease(hand.sandbox.directory).then((lease) => {
+        onDisk ??= lease?.uses_up_to;
+        send({ id, ok: true, call: { state: 'running' } });
+      });
+    });
+    const { held } = await holding(hand, {}, { ...LEASE, uses_up_to: 3_000 });
+    expect(usesOf(await held.start('sevt_1', 'bash', {}))).toBe(3_001);
+    expect(onDisk).toBeGreaterThan(3_001);
+  });
+
+  test('in which nothing was ever done ends unsaved: an older snapshot with the same contents stays as it is', async () => {
+    const { hand, held, blobs, ends } = await shared({ graceMs: 0 }, { ...LEASE, uses_up_to: 0 });
+    await using _ = hand;
+    await held.park(LEASE.snapshot_key);
+    await held.tick();
+    expect(ends).toEqual(['let go']);
+    expect(await blobs.get(LEASE.snapshot_key)).toBeNull();
+  });
+
+  test('whose pool leaves starts no call of a thread that has none running', async () => {
+    const { hand, held, begin, states } = await shared();
+    await using _ = hand;
+    await begin('sevt_runs', 'sthr_busy');
+    const over = new AbortController();
+    const leaving = held.leave(over.signal);
+    states.set('sevt_beside', { state: 'running' });
+    expect(await held.start('sevt_other', 'bash', {}, 'sthr_other')).toMatchObject({ ok: false, error: { code: 'leaving' } });
+    expect(await held.start('sevt_beside', 'bash', {}, 'sthr_busy')).toMatchObject({ ok: true });
+    over.abort();
+    await leaving;
   });
 });
 

@@ -1,9 +1,9 @@
 /** The pool as a process: ready when it says so, adopted after kill -9, gone without a trace after SIGTERM. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import { workspaceSnapshotKey } from '@manyhands/contract';
+import { type CallReply, workspaceSnapshotKey } from '@manyhands/contract';
 import {
   type Service,
   spawnService,
@@ -92,6 +92,62 @@ test('after kill -9 the next pool has the same id, the same leases, and the outc
     timeoutMs: 20_000,
   });
 });
+
+test('a lease that 0.1.0 left is adopted; one of a newer version keeps the pool from starting, and is there when that version comes back', async () => {
+  const first = await startPool();
+  const given = await client.leased('sesn_upgraded');
+  await client.bash(given, 'echo kept > file.txt; NAME=kept');
+  await first.kill('SIGKILL');
+  const file = path.join(data.path, 'sandboxes', given.sandbox_id, 'lease.json');
+  const { format, uses_up_to, ...old } = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>;
+  expect(format).toBe(1);
+  await writeFile(file, JSON.stringify(old));
+
+  const second = await startPool();
+  expect(await client.leased('sesn_upgraded')).toEqual(given);
+  expect(await client.bash(given, 'cat file.txt; echo $NAME')).toBe('kept\nkept');
+  await second.kill('SIGKILL');
+  const written = await readFile(file, 'utf8');
+  expect(JSON.parse(written)).toMatchObject({
+    ...old,
+    format: 1,
+    uses_up_to: expect.any(Number) as number,
+    expires_at_ms: expect.any(Number) as number,
+  });
+
+  await writeFile(file, JSON.stringify({ format: 2, whose: 'sesn_upgraded' }));
+  await expect(startPool()).rejects.toThrow(new RegExp(`the file ${file} has format 2, this program knows 1: start a newer version`));
+  expect(await directories()).toContain(given.sandbox_id);
+  await writeFile(file, written);
+  await startPool();
+  expect(await client.bash(given, 'cat file.txt; echo $NAME')).toBe('kept\nkept');
+});
+
+test('a sandbox whose lease cannot be read is given to nobody', async () => {
+  const first = await startPool();
+  const given = await client.leased('sesn_mine');
+  await client.bash(given, 'echo mine > file.txt');
+  await first.kill('SIGKILL');
+  await writeFile(path.join(data.path, 'sandboxes', given.sandbox_id, 'lease.json'), '{"session_id":"sesn_mi');
+  await startPool();
+  expect(await directories()).not.toContain(given.sandbox_id);
+});
+
+test('a use count never goes back: what was told before kill -9 is not told again', async () => {
+  const first = await startPool();
+  const given = await client.leased('sesn_counted');
+  const before = await client.start(given, 'sevt_1', 'true');
+  await client.collect(given, 'sevt_1');
+  await first.kill('SIGKILL');
+  await startPool();
+  const after = await client.ask(given, 'wait', { key: 'sevt_1', wait_ms: 0 });
+  expect(usesOf(before)).toBe(1);
+  expect(usesOf(after)).toBeGreaterThan(2);
+  const park = { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_counted', 1) };
+  expect(await client.ask(given, 'park', { ...park, uses: 2 })).toEqual({ ok: true, parked: false });
+  expect(await client.ask(given, 'park', { ...park, uses: usesOf(after) })).toEqual({ ok: true, parked: true });
+});
+const usesOf = (reply: CallReply) => (reply.ok ? (reply.uses ?? -1) : -1);
 
 test('SIGTERM saves the workspaces and leaves no process, mount, group or directory', async () => {
   const service = await startPool({ MANYHANDS_POOL_WARM: '2', MANYHANDS_DRAIN_MS: '500' });

@@ -93,6 +93,20 @@ describe('a lease', () => {
     await host.client.ask(given, 'release', {});
   });
 
+  test('runs the calls of each thread in a shell of its own, side by side', async () => {
+    const given = await host.client.leased('sesn_threads');
+    const start = (key: string, thread: string, command: string) =>
+      host.client.ask(given, 'start', { key, thread, tool: 'bash', input: { command } });
+    await start('sevt_1', 'sthr_1', 'mkfifo gate; NAME=one');
+    await host.client.collect(given, 'sevt_1');
+    await start('sevt_2', 'sthr_1', 'read line < gate; echo "$line $NAME"');
+    await start('sevt_3', 'sthr_2', 'echo "opened" > gate; echo "[$NAME]"');
+    expect(await host.client.collect(given, 'sevt_3')).toBe('[]');
+    expect(await host.client.collect(given, 'sevt_2')).toBe('opened one');
+    expect(await start('sevt_4', '', 'true')).toMatchObject({ ok: false, error: { code: 'invalid_request' } });
+    await host.client.ask(given, 'release', {});
+  });
+
   test('cancels a running call', async () => {
     const given = await host.client.leased('sesn_cancel');
     await host.client.start(given, 'sevt_1', 'sleep 600');
@@ -194,7 +208,7 @@ describe('an idle session', () => {
     const first = await host.client.leased('sesn_sleeps');
     await host.client.bash(first, 'echo kept > file.txt; echo out > /mnt/session/outputs/o.txt');
     const key = workspaceSnapshotKey('wrkspc_a', 'sesn_sleeps', 1);
-    expect(await host.client.ask(first, 'park', { snapshot_key: key })).toEqual({ ok: true });
+    expect(await host.client.ask(first, 'park', { snapshot_key: key })).toEqual({ ok: true, parked: true });
     await until(() => host.pool.heldCount === 0, { what: 'the sandbox is let go' });
     expect(await host.client.start(first, 'sevt_1', 'true')).toMatchObject(refused('unknown_sandbox'));
     const second = await host.client.leased('sesn_sleeps', 2, { restore_from: key });

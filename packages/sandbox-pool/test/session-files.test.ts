@@ -56,7 +56,9 @@ async function leased(session = `sesn_${++sessions}`, generation = 1, restore_fr
 describe('mounted files', () => {
   test('are there with the next call, change with the revision, and go when they are taken away', async () => {
     const sandbox = await leased();
-    expect(await sandbox.mount(1, { [`${UPLOADS}/a/b.txt`]: 'one', '/workspace/deep/c.txt': 'two' })).toEqual({ ok: true, pending: false });
+    expect(await sandbox.mount(1, { [`${UPLOADS}/a/b.txt`]: 'one', '/workspace/deep/c.txt': 'two' })).toEqual({
+      ...{ ok: true, pending: false, uses: 1 },
+    });
     expect(await sandbox.bash(`cat ${UPLOADS}/a/b.txt deep/c.txt; stat -c %a deep/c.txt; touch deep/own && echo mine`)).toBe(
       'onetwo444\nmine',
     );

@@ -1,36 +1,49 @@
-/** Append, read, tail and fence a session. */
+/** Append, read, follow and fence the threads of a session. */
 
-export { type AppendMetrics, createAppendMetrics, measureSessionLog, measureSessionWriter } from './append-metrics.ts';
-export { toFileResource, toSession, toThread } from './resources.ts';
-export { createSessionLog } from './session-log.ts';
-export { createSessionWriter } from './session-writer.ts';
-export { createTail } from './tail.ts';
+export { createFeed } from './feed/feed.ts';
+export type { Feed, FollowOptions, Subscription } from './feed/feed-port.ts';
+export { upgradeSessions } from './legacy/upgrade.ts';
 export type {
-  AppendBatch,
-  AppendResult,
-  CallWait,
-  Checkpoint,
   CreateSession,
   EventQuery,
-  Lease,
-  LogEntry,
-  NewEvent,
   NoSuchCall,
-  SandboxBinding,
   SendRequest,
   SendResult,
   SessionChange,
-  SessionFile,
   SessionLog,
   SessionLogDeps,
   SessionPage,
   SessionQuery,
+} from './log-port.ts';
+export { toFileResource, toSession, toThread } from './resources/resources.ts';
+export { activeMs, NO_USAGE, spentNano, usageReport } from './resources/usage.ts';
+export { createSessionLog } from './sessions/session-log.ts';
+export { LOG_FORMAT } from './threads/state.ts';
+export type {
+  Checkpoint,
+  LogEntry,
+  NewEvent,
+  SandboxBinding,
+  SessionFile,
   SessionRecord,
   SessionState,
-  SessionWriter,
   StoredSession,
-  Tail,
-  TailSubscription,
+  StoredThread,
+  ThreadRecord,
+  ThreadState,
   UsageTotals,
 } from './types.ts';
-export { activeMs, NO_USAGE, spentNano, usageReport } from './usage.ts';
+export { type AppendMetrics, createAppendMetrics, measureSessionLog, measureSessionWriter } from './work/append-metrics.ts';
+export { createSessionWriter } from './work/session-writer.ts';
+export type {
+  Acquired,
+  AppendBatch,
+  AppendEntry,
+  AppendResult,
+  CallWait,
+  GoIdle,
+  Lease,
+  NewThread,
+  SessionWriter,
+  ThreadMessage,
+} from './work-port.ts';

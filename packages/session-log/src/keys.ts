@@ -1,24 +1,32 @@
 /**
  * Every key of the session log, its type, its life and who deletes it. `{bNN}` is the hash tag of the session's bucket: all keys of a
- * session and the bucket's dirty set share a slot, so that one Lua call may touch them (DESIGN 5).
+ * session and of its threads, the bucket's due set and its lists of sessions share a slot, so that one Lua call may touch them (DESIGN 5).
+ * The scripts build a session's keys, its threads' and the lists' from the key of the session's state.
  *
- * | key                                | type   | life                                   | deleted by          |
- * | mh:{bNN}:s:<session>:rec           | string | the session's                          | delete.lua          |
- * | mh:{bNN}:s:<session>:state         | hash   | the session's, then 60 s               | expiry (delete.lua) |
- * | mh:{bNN}:s:<session>:log           | stream | the session's, then 60 s               | expiry (delete.lua) |
- * | mh:{bNN}:s:<session>:types         | string | the session's, then 60 s               | expiry (delete.lua) |
- * | mh:{bNN}:s:<session>:queue         | list   | while client events are not stamped    | append.lua          |
- * | mh:{bNN}:s:<session>:files         | hash   | the session's                          | delete, finishDeletes |
- * | mh:{bNN}:s:<session>:lease         | string | lease time, renewed by its worker      | expiry, release.lua |
- * | mh:{bNN}:s:<session>:sent:<digest> | string | 60 s after a send                      | expiry              |
- * | mh:{bNN}:dirty                     | zset   | for ever; a member while there is work | append.lua          |
- * | mh:{bNN}:deleted                   | zset   | for ever; a member while blobs of a deleted session may be left | finishDeletes |
- * | mh:{<workspace>}:sessions          | zset   | for ever; score = creation in ms       | SessionLog.delete   |
- * | mh:preview:<session>               | channel (pub/sub), nothing stored                               |                     |
+ * | key                                   | type   | life                                  | deleted by          |
+ * | mh:{bNN}:2:<session>:state            | hash   | the session's, then 60 s              | expiry (change.lua) |
+ * | mh:{bNN}:2:<session>:record           | string | the session's                         | change.lua          |
+ * | mh:{bNN}:2:<session>:files            | hash   | the session's                         | finishDeletes       |
+ * | mh:{bNN}:2:<session>:calls            | hash   | the session's; a field while a call waits for its client | change.lua |
+ * | mh:{bNN}:2:<session>:threads          | zset   | the session's; its children by sequence number | expiry     |
+ * | mh:{bNN}:2:<session>:sent:<digest>    | string | 60 s after a send                     | expiry              |
+ * | mh:{bNN}:2:<session>:t:<thread>:state | hash   | the session's, then 60 s              | expiry (change.lua) |
+ * | mh:{bNN}:2:<session>:t:<thread>:record| string | the session's; children only          | change.lua          |
+ * | mh:{bNN}:2:<session>:t:<thread>:log   | stream | the session's, then 60 s              | expiry (change.lua) |
+ * | mh:{bNN}:2:<session>:t:<thread>:types | string | the session's, then 60 s              | expiry (change.lua) |
+ * | mh:{bNN}:2:<session>:t:<thread>:queue | list   | while events wait for the worker      | append.lua          |
+ * | mh:{bNN}:2:<session>:t:<thread>:shown | list   | while queued events of children are shown in the primary's log | append.lua |
+ * | mh:{bNN}:due                          | zset   | for ever; a member while somebody should look, by when | scripts |
+ * | mh:{bNN}:deleted                      | zset   | for ever; a member while blobs of a deleted session may be left | finishDeletes |
+ * | mh:{bNN}:index:<workspace>:<filter>:<state> | zset | for ever; sessions by creation in ms | scripts          |
+ * | mh:{bNN}:feed:<thread>                | channel (sharded pub/sub), nothing stored                 |                     |
  *
- * In the state, beside what `state.ts` reads: `call:<event id>` = ask | custom for each call that waits for its client's word, `unanswered`
- * = how many those are, `parked` = 1 while the session is told idle because of them, `parked_at` = the position and the revision at which that
- * was told last. Only the scripts look at these.
+ * Fields of the session's state: `threads/state.ts`. In it, and read by scripts alone: `told`, the last status that was told of the session,
+ * `running` and `rescheduling`, how many of its threads are.
+ * In a thread's state, and read by scripts alone: `append` and `append_result`, the number and the result of the last append of this epoch;
+ * `lease_worker` and `lease_until`; `last_own`, the position of the last entry that is no copy; `copy:<position>`, where the primary's log
+ * shows what is queued there; `interrupts`, how many are queued; `wake_at`, the end of a back-off; `stop` and `stop_details`, what it last
+ * rested for. A call in `calls` has `<ask|custom> <thread> <sequence number>`.
  */
 export const BUCKETS = 64;
 
@@ -32,57 +40,75 @@ export function bucketOf(sessionId: string): number {
   return hash % BUCKETS;
 }
 
-function tag(bucket: number): string {
-  return `{b${String(bucket).padStart(2, '0')}}`;
+export function bucketPrefix(bucket: number): string {
+  return `mh:{b${String(bucket).padStart(2, '0')}}:`;
 }
 
 export interface SessionKeys {
-  rec: string;
   state: string;
-  log: string;
-  types: string;
-  queue: string;
-  lease: string;
+  record: string;
   files: string;
-  dirty: string;
+  threads: string;
+  /** Of the bucket. */
+  due: string;
   deleted: string;
   sent(digest: string): string;
 }
+export interface ThreadKeys {
+  state: string;
+  record: string;
+  log: string;
+  types: string;
+  queue: string;
+  shown: string;
+  /** The channel on which its appends and previews are published. */
+  feed: string;
+}
 
 export function sessionKeys(sessionId: string): SessionKeys {
-  const bucket = tag(bucketOf(sessionId));
-  const base = `mh:${bucket}:s:${sessionId}`;
+  const bucket = bucketPrefix(bucketOf(sessionId));
+  const base = `${bucket}2:${sessionId}`;
   return {
-    rec: `${base}:rec`,
     state: `${base}:state`,
-    log: `${base}:log`,
-    types: `${base}:types`,
-    queue: `${base}:queue`,
-    lease: `${base}:lease`,
+    record: `${base}:record`,
     files: `${base}:files`,
-    dirty: `mh:${bucket}:dirty`,
-    deleted: `mh:${bucket}:deleted`,
+    threads: `${base}:threads`,
+    due: `${bucket}due`,
+    deleted: `${bucket}deleted`,
     sent: (digest) => `${base}:sent:${digest}`,
   };
 }
 
-export function dirtyKey(bucket: number): string {
-  return `mh:${tag(bucket)}:dirty`;
+export function threadKeys(sessionId: string, threadId: string): ThreadKeys {
+  const bucket = bucketPrefix(bucketOf(sessionId));
+  const base = `${bucket}2:${sessionId}:t:${threadId}`;
+  return {
+    state: `${base}:state`,
+    record: `${base}:record`,
+    log: `${base}:log`,
+    types: `${base}:types`,
+    queue: `${base}:queue`,
+    shown: `${base}:shown`,
+    feed: `${bucket}feed:${threadId}`,
+  };
+}
+
+export function dueKey(bucket: number): string {
+  return `${bucketPrefix(bucket)}due`;
 }
 export function deletedKey(bucket: number): string {
-  return `mh:${tag(bucket)}:deleted`;
+  return `${bucketPrefix(bucket)}deleted`;
 }
-/** Members of the dirty and the deleted set name the workspace too, so that a sweep can enqueue without another read. */
-export function dirtyMember(sessionId: string, workspaceId: string): string {
-  return `${sessionId}|${workspaceId}`;
+export function indexKey(bucket: number, workspaceId: string, filter: string, state: string): string {
+  return `${bucketPrefix(bucket)}index:${workspaceId}:${filter}:${state}`;
 }
-export function parseDirtyMember(member: string): { sessionId: string; workspaceId: string } {
+
+/** Members of the due set name the workspace too, so that a sweep can enqueue without another read. */
+export function parseDueMember(member: string): { sessionId: string; threadId: string; workspaceId: string } {
+  const [sessionId = '', threadId = '', workspaceId = ''] = member.split('|');
+  return { sessionId, threadId, workspaceId };
+}
+export function parseDeletedMember(member: string): { sessionId: string; workspaceId: string } {
   const [sessionId = '', workspaceId = ''] = member.split('|');
   return { sessionId, workspaceId };
-}
-export function sessionIndexKey(workspaceId: string): string {
-  return `mh:{${workspaceId}}:sessions`;
-}
-export function previewChannel(sessionId: string): string {
-  return `mh:preview:${sessionId}`;
 }

@@ -1,35 +1,58 @@
-/** The Lua scripts as commands of a connection. The number of keys stands in the file name; results are documented in each file. */
+/**
+ * The Lua scripts as commands of a connection. The number of keys stands in the file name; keys, arguments and results are documented in each
+ * file. `lua/library` is put in front of each.
+ */
 import { readFileSync } from 'node:fs';
 import type { Redis } from '@manyhands/base';
-import { TYPE_BITS } from './type-index.ts';
+import type { RawEntry } from './log/entry.ts';
+import { TYPE_BITS } from './log/type-index.ts';
 
 type Reply = (string | number)[];
 type Argument = string | number;
 
 /** A connection that knows the scripts. */
 export type ScriptedRedis = Redis & {
-  mhCreate(...keysAndArguments: Argument[]): Promise<number>;
+  mhCreate(...keysAndArguments: Argument[]): Promise<Reply>;
   mhSend(...keysAndArguments: Argument[]): Promise<Reply>;
   mhAppend(...keysAndArguments: Argument[]): Promise<Reply>;
   mhAcquire(...keysAndArguments: Argument[]): Promise<unknown[]>;
-  mhRenew(...keysAndArguments: Argument[]): Promise<number>;
-  mhRelease(...keysAndArguments: Argument[]): Promise<number>;
-  mhChange(...keysAndArguments: Argument[]): Promise<number>;
-  mhFiles(...keysAndArguments: Argument[]): Promise<number | Reply>;
+  mhRenew(...keysAndArguments: Argument[]): Promise<number[]>;
+  mhRelease(...keysAndArguments: Argument[]): Promise<number[]>;
+  mhChange(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhFiles(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhGet(...keysAndArguments: Argument[]): Promise<unknown[]>;
+  mhGetThread(...keysAndArguments: Argument[]): Promise<unknown[]>;
+  mhDue(...keysAndArguments: Argument[]): Promise<string[]>;
+  mhIndex(...keysAndArguments: Argument[]): Promise<string[]>;
+  mhHeads(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhRead(...keysAndArguments: Argument[]): Promise<RawEntry[]>;
   mhFindTime(...keysAndArguments: Argument[]): Promise<number>;
+  mhFindSequence(...keysAndArguments: Argument[]): Promise<number>;
+  mhSandboxAnswer(...keysAndArguments: Argument[]): Promise<number>;
+  mhMigrate(...keysAndArguments: Argument[]): Promise<number>;
 };
 
 const SCRIPTS = {
-  mhCreate: 'create.7',
-  mhSend: 'send.6',
-  mhAppend: 'append.5',
-  mhAcquire: 'acquire.5',
+  mhCreate: 'create.2',
+  mhSend: 'send.3',
+  mhAppend: 'append.2',
+  mhAcquire: 'acquire.2',
   mhRenew: 'renew.2',
-  mhRelease: 'release.3',
-  mhChange: 'change.7',
-  mhFiles: 'files.2',
+  mhRelease: 'release.2',
+  mhChange: 'change.3',
+  mhFiles: 'files.1',
+  mhGet: 'get.1',
+  mhGetThread: 'get-thread.1',
+  mhDue: 'due.1',
+  mhIndex: 'index.1',
+  mhHeads: 'heads.1',
+  mhRead: 'read.1',
   mhFindTime: 'find-time.1',
+  mhFindSequence: 'find-sequence.1',
+  mhSandboxAnswer: 'sandbox-answer.1',
+  mhMigrate: 'migrate.2',
 };
+const LIBRARY = ['base', 'entries', 'status'];
 
 function source(file: string): string {
   return readFileSync(new URL(`../src/lua/${file}.lua`, import.meta.url), 'utf8');
@@ -45,9 +68,9 @@ function typeBits(): string {
 /** Adds the scripts to a connection; adding them again changes nothing. */
 export function defineScripts(redis: Redis): ScriptedRedis {
   if (!('mhAppend' in redis)) {
-    const prelude = `${typeBits()}\n${source('prelude')}`;
+    const library = [typeBits(), ...LIBRARY.map((file) => source(`library/${file}`))].join('\n');
     for (const [name, file] of Object.entries(SCRIPTS)) {
-      (redis as Redis).defineCommand(name, { lua: `${prelude}\n${source(file)}`, numberOfKeys: Number(file.split('.')[1]) });
+      (redis as Redis).defineCommand(name, { lua: `${library}\n${source(file)}`, numberOfKeys: Number(file.split('.')[1]) });
     }
   }
   return redis as ScriptedRedis;

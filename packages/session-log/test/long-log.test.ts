@@ -1,23 +1,23 @@
 /** Logs that grew long: what is asked of them is found, and found without reading all of them (I14). */
-import { randomIds } from '@manyhands/base';
-import { type ClientEventBody, eventIdPosition, type SessionEvent } from '@manyhands/contract';
+import { type ClientEventBody, eventIdSequence, primaryThreadId, type SessionEvent } from '@manyhands/contract';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createSessionLog, type EventQuery } from '../src/index.ts';
-import { sessionKeys } from '../src/keys.ts';
-import { TYPE_BITS } from '../src/type-index.ts';
-import { type Fixture, message, startFixture } from './fixture.ts';
+import { threadKeys } from '../src/keys.ts';
+import { TYPE_BITS } from '../src/log/type-index.ts';
+import type { EventQuery } from '../src/log-port.ts';
+import { createSessionLog } from '../src/sessions/session-log.ts';
+import { type LogFixture, message, startLogFixture } from './log-fixture.ts';
+import { INTERRUPT, RUNNING, startWorker, stateOf } from './steps.ts';
 
-let f: Fixture;
+let f: LogFixture;
 beforeAll(async () => {
-  f = await startFixture();
+  f = await startLogFixture();
 });
 afterAll(() => f[Symbol.asyncDispose]());
 
-const INTERRUPT: ClientEventBody = { type: 'user.interrupt', session_thread_id: null };
 const interrupts = (count: number) => Array.from({ length: count }, () => INTERRUPT);
 
-async function title(id: string, text: string): Promise<string> {
-  return f.log.update(id, (await f.log.get(id))!.state.revision, { title: text });
+async function title(id: string, text: string) {
+  return f.log.update(id, (await stateOf(f, id)).revision, { title: text });
 }
 /** Every page. */
 async function all(id: string, query: EventQuery): Promise<{ events: SessionEvent[]; pages: number }> {
@@ -40,21 +40,19 @@ async function bytesSent(work: () => Promise<unknown>): Promise<number> {
   return (await sent()) - before;
 }
 
-/** Thousands of events of one kind, a rare kind here and there, messages that were stamped long after they came, some that still wait. */
+/** Thousands of events of one kind, a rare kind here and there, messages that were processed long after they came, some that still wait. */
 async function longLog(): Promise<{ id: string; events: SessionEvent[] }> {
   const { id } = await f.session();
-  let n = 0;
   for (let part = 0; part < 4; part++) {
     await f.send(id, ...interrupts(300));
     await title(id, `part ${part}`);
   }
-  const lease = await f.acquire(id);
   await f.send(id, ...Array.from({ length: 300 }, (_, i) => message(`message ${i}`)));
+  const worker = await startWorker(f, id);
   const queued = await f.log.pending(id);
   for (const part of [queued.slice(0, 140), queued.slice(140, 290)])
-    await f.writer.append(lease, ++n, { entries: part.map(({ position }) => ({ stamp: position })) });
-  const body = { type: 'session.status_running' } as const;
-  await f.writer.append(lease, ++n, { entries: [{ event: { id: randomIds.eventId(0), body } }] });
+    await worker.write({ entries: part.map(({ position }) => ({ processed: position })) });
+  await worker.write({ entries: [RUNNING] });
   return { id, events: (await all(id, { limit: 1000, order: 'asc' })).events };
 }
 
@@ -134,7 +132,7 @@ test('a type is found in a log from before there was an index of types, a bounde
   await title(id, 'first');
   for (let part = 0; part < 7; part++) await f.send(id, ...interrupts(1000));
   await title(id, 'last');
-  const { types: index } = sessionKeys(id);
+  const { types: index } = threadKeys(id, primaryThreadId(id));
   const query = { limit: 20, types: new Set(['session.updated']) };
   expect((await all(id, { ...query, order: 'asc' })).pages).toBe(1);
   await f.redis.del(index);
@@ -160,14 +158,14 @@ test('bodies are read for the events of a page only', async () => {
 
 test('the id of an event says nearly where it is, also when its gateway has not looked at the session for long', async () => {
   const { id } = await f.session();
-  const other = createSessionLog({ redis: f.redis, blobs: f.blobs, clock: { now: Date.now }, ids: randomIds, log: undefined as never });
+  const other = createSessionLog(f.deps);
   const send = (digest: string, ...bodies: ClientEventBody[]) => other.send({ sessionId: id, bodies, digest, isRetry: false });
   await send('one', INTERRUPT);
   for (let part = 0; part < 3; part++) await f.send(id, ...interrupts(1000));
   const large = message('x'.repeat(70_000));
   const sent = await send('two', INTERRUPT, large);
   if (sent.outcome !== 'stored') throw new Error(sent.outcome);
-  expect(sent.events.map(({ id: eventId }) => eventIdPosition(eventId))).toEqual([3001, 3001]);
+  expect(sent.events.map(({ id: eventId }) => eventIdSequence(eventId))).toEqual([3001, 3001]);
   expect(await other.findEvent(id, sent.events[1]!.id)).toBe(3003);
   const { events } = await other.listEvents(id, { limit: 1, order: 'desc' });
   expect(events).toEqual([sent.events[1]]);
@@ -177,16 +175,18 @@ test('the id of an event says nearly where it is, also when its gateway has not 
 
 test('a log that goes on without turns wants to be folded, for one worker and not before it is worth one', async () => {
   const { id, workspace_id } = await f.session();
-  const due = async () => (await f.writer.due(100, 0)).some(({ sessionId }) => sessionId === id);
-  expect(await f.send(id, ...interrupts(500))).toMatchObject({ startsWork: false });
-  expect(await title(id, 'not yet')).toBe('wants_worker');
-  expect(await due()).toBe(true);
-  expect(await f.send(id, INTERRUPT)).toMatchObject({ startsWork: true });
-  expect((await f.log.get(id))!.state.status).toBe('idle');
-  const lease = await f.acquire(id);
-  const checkpoint = { position: lease.head, blob: `${workspace_id}/${id}/context/1` };
-  await f.writer.append(lease, 1, { entries: [], state: { checkpoint }, goIdle: true });
-  expect(await due()).toBe(false);
-  expect(await f.send(id, ...interrupts(500))).toMatchObject({ startsWork: false });
-  expect(await f.send(id, INTERRUPT)).toMatchObject({ startsWork: true });
+  const threadId = primaryThreadId(id);
+  expect(await f.send(id, ...interrupts(500))).toMatchObject({ wakes: [] });
+  expect(await title(id, 'not yet')).toEqual({ outcome: 'updated', wakes: [threadId] });
+  expect(await f.marks(id)).toMatchObject([{ threadId }]);
+  expect(await f.send(id, INTERRUPT)).toMatchObject({ wakes: [threadId] });
+  expect((await stateOf(f, id)).status).toBe('idle');
+  const worker = await startWorker(f, id);
+  const checkpoint = { position: worker.lease.head, blob: `${workspace_id}/${id}/context/1` };
+  await worker.write({ entries: [], checkpoint, progress: true });
+  await worker.release();
+  expect(await f.marks(id)).toEqual([]);
+  expect((await stateOf(f, id)).sequence).toBe(worker.lease.sequence);
+  expect(await f.send(id, ...interrupts(500))).toMatchObject({ wakes: [] });
+  expect(await f.send(id, INTERRUPT)).toMatchObject({ wakes: [threadId] });
 });

@@ -1,12 +1,13 @@
 /** The files of a session: changed at any time, never two at one path, gone with the session. */
 import { FILES_PER_SESSION_MAX } from '@manyhands/contract';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type SessionFile, toSession } from '../src/index.ts';
-import { AGENT, type Fixture, startFixture } from './fixture.ts';
+import { toSession } from '../src/resources/resources.ts';
+import type { SessionFile } from '../src/types.ts';
+import { AGENT, type LogFixture, startLogFixture, WORKSPACE } from './log-fixture.ts';
 
-let f: Fixture;
+let f: LogFixture;
 beforeAll(async () => {
-  f = await startFixture();
+  f = await startLogFixture();
 });
 afterAll(() => f[Symbol.asyncDispose]());
 
@@ -14,13 +15,21 @@ let made = 0;
 const file = (mount_path: string): SessionFile => ({ id: `sesrsc_${++made}`, file_id: `file_${made}`, mount_path, created_at_ms: made });
 
 test('files of a new session are there with it, in order, and a resent creation adds none', async () => {
-  const record = { id: 'sesn_first', workspace_id: 'wrkspc_test', agent: AGENT, environment_id: 'env_test', created_at_ms: Date.now() };
+  const record = { id: 'sesn_first', workspace_id: WORKSPACE, agent: AGENT, environment_id: 'env_test' };
   const files = [file('/a'), file('/b')];
   for (let sent = 0; sent < 2; sent++)
-    await f.log.create({ record, title: null, metadata: {}, budget: null, files: sent === 0 ? files : [file('/c')], initialEvents: [] });
+    await f.log.create({
+      record,
+      title: null,
+      metadata: {},
+      budget: null,
+      files: sent === 0 ? files : [file('/c')],
+      initialEvents: [],
+      begunAtMs: Date.now(),
+    });
   const stored = await f.log.get(record.id);
   expect(stored?.files).toEqual(files);
-  expect(toSession(stored!, Date.now(), () => 0).resources).toMatchObject([{ mount_path: '/a' }, { mount_path: '/b' }]);
+  expect(toSession(stored!, () => 0).resources).toMatchObject([{ mount_path: '/a' }, { mount_path: '/b' }]);
   expect(await f.log.filesRevision(record.id)).toBe(1);
 });
 

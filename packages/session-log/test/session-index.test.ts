@@ -1,38 +1,39 @@
 /** Listing sessions: pages go on from a session, whatever comes and goes between them. */
-import { randomIds, systemClock } from '@manyhands/base';
-import { silentLogger } from '@manyhands/test-kit';
+import { randomIds } from '@manyhands/base';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createSessionLog } from '../src/index.ts';
-import { AGENT, type Fixture, message, startFixture } from './fixture.ts';
+import { bucketOf, indexKey, sessionKeys } from '../src/keys.ts';
+import type { SessionQuery } from '../src/log-port.ts';
+import { createSessionLog } from '../src/sessions/session-log.ts';
+import { AGENT, type LogFixture, message, startLogFixture } from './log-fixture.ts';
+import { idle, RUNNING, startWorker } from './steps.ts';
 
-let f: Fixture;
+let f: LogFixture;
 beforeAll(async () => {
-  f = await startFixture();
+  f = await startLogFixture();
 });
 afterAll(() => f[Symbol.asyncDispose]());
 
-type Query = Parameters<Fixture['log']['list']>[1];
 const START_MS = Date.now();
 
-async function make(workspaceId: string, created_at_ms: number, agentId = AGENT.id): Promise<string> {
-  const record = {
-    id: randomIds.id('session'),
-    workspace_id: workspaceId,
-    agent: { ...AGENT, id: agentId },
-    environment_id: 'env_1',
-    created_at_ms,
-  };
-  await f.log.create({ record, title: null, metadata: {}, budget: null, initialEvents: [] });
-  return record.id;
+/** Creation has Redis' time; a session that is to be of another time is moved there. */
+async function make(workspaceId: string, createdAtMs: number, agentId = AGENT.id): Promise<string> {
+  const id = randomIds.id('session');
+  const agent = { ...AGENT, id: agentId };
+  const record = { id, workspace_id: workspaceId, agent, environment_id: 'env_1' };
+  await f.log.create({ record, title: null, metadata: {}, budget: null, initialEvents: [], begunAtMs: Date.now() });
+  await f.redis.hset(sessionKeys(id).state, 'created_at', createdAtMs);
+  for (const filter of ['all', `agent:${agentId}`, `agent:${agentId}:${agent.version}`])
+    await f.redis.zadd(indexKey(bucketOf(id), workspaceId, filter, 'idle'), 'XX', createdAtMs, id);
+  return id;
 }
-async function page(workspaceId: string, query: Partial<Query>) {
+async function page(workspaceId: string, query: Partial<SessionQuery>) {
   const found = await f.log.list(workspaceId, { limit: 10, order: 'desc', includeArchived: false, ...query });
   return { ...found, ids: found.sessions.map(({ record }) => record.id) };
 }
 /** All pages, each followed by `between`. */
 async function walk(
   workspaceId: string,
-  query: Partial<Query>,
+  query: Partial<SessionQuery>,
   between: (at: number) => Promise<void> = async () => {},
 ): Promise<string[]> {
   const seen: string[] = [];
@@ -57,8 +58,7 @@ test('hundreds of sessions of the same millisecond are listed once each, in both
 });
 
 test('sessions made and deleted between pages move none of the others', async () => {
-  const made: string[] = [];
-  for (let i = 0; i < 240; i++) made.unshift(await make('wrkspc_moving', START_MS + i));
+  const made = (await Promise.all(Array.from({ length: 240 }, (_, i) => make('wrkspc_moving', START_MS + i)))).toReversed();
   const removed = new Set<string>();
   const seen = await walk('wrkspc_moving', { limit: 20 }, async (at) => {
     // One that was shown, one that was not yet, and one more in front of all.
@@ -76,12 +76,11 @@ test('sessions made and deleted between pages move none of the others', async ()
 });
 
 test('few sessions of an agent are found among many of others', async () => {
-  const wanted: string[] = [];
-  for (let i = 0; i < 450; i++) {
-    const mine = i % 90 === 3;
-    const id = await make('wrkspc_sparse', START_MS + Math.floor(i / 5), mine ? 'agent_mine' : AGENT.id);
-    if (mine) wanted.push(id);
-  }
+  const mine = (i: number) => i % 90 === 3;
+  const all = await Promise.all(
+    Array.from({ length: 450 }, (_, i) => make('wrkspc_sparse', START_MS + Math.floor(i / 5), mine(i) ? 'agent_mine' : AGENT.id)),
+  );
+  const wanted = all.filter((_, i) => mine(i));
   expect(await walk('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 2 })).toEqual(wanted);
   expect(await walk('wrkspc_sparse', { agentId: 'agent_mine', limit: 2 })).toEqual(wanted.toReversed());
   const first = await page('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 3 });
@@ -98,7 +97,7 @@ test('every filter holds together with every other, and a session that was filte
   const archived = await make('wrkspc_filters', START_MS + 2, 'agent_a');
   await f.log.archive(archived);
   const other = await make('wrkspc_filters', START_MS + 3, 'agent_b');
-  const ids = async (query: Partial<Query>) => (await page('wrkspc_filters', query)).ids;
+  const ids = async (query: Partial<SessionQuery>) => (await page('wrkspc_filters', query)).ids;
   expect(await ids({})).toEqual([other, running, idle]);
   expect(await ids({ includeArchived: true, agentId: 'agent_a' })).toEqual([archived, running, idle]);
   expect(await ids({ includeArchived: true, agentId: 'agent_a', statuses: new Set(['terminated', 'running']) })).toEqual([
@@ -110,13 +109,33 @@ test('every filter holds together with every other, and a session that was filte
   expect(await ids({ includeArchived: true, range: { gte: START_MS + 1, lt: START_MS + 3 } })).toEqual([archived, running]);
 });
 
-test('an id whose session was never made is left out, and forgotten once it is old', async () => {
-  const id = await make('wrkspc_strays', Date.now());
-  const key = 'mh:{wrkspc_strays}:sessions';
-  await f.redis.zadd(key, Date.now() - 1_000, 'sesn_young', Date.now() - 61_000, 'sesn_old');
-  expect((await page('wrkspc_strays', {})).ids).toEqual([id]);
-  expect(await f.redis.zscore(key, 'sesn_young')).not.toBeNull();
-  expect(await f.redis.zscore(key, 'sesn_old')).toBeNull();
+test('a session is in the list of the state it is in, and of no other, through all its life', async () => {
+  const workspace = 'wrkspc_life';
+  const id = await make(workspace, START_MS);
+  const states = async () => {
+    const found: string[] = [];
+    for (const status of ['idle', 'running', 'rescheduling', 'terminated'] as const)
+      if ((await page(workspace, { statuses: new Set([status]), includeArchived: true })).ids.length > 0) found.push(status);
+    return found;
+  };
+  expect(await states()).toEqual(['idle']);
+  await f.send(id, message('go'));
+  expect(await states()).toEqual(['running']);
+  const worker = await startWorker(f, id);
+  await worker.write({ entries: [RUNNING, { processed: 1 }] });
+  await worker.write({ entries: [{ status: 'rescheduled' }] });
+  expect(await states()).toEqual(['rescheduling']);
+  await worker.write({ entries: [RUNNING] });
+  expect(await states()).toEqual(['running']);
+  await worker.write(idle());
+  await worker.release();
+  expect(await states()).toEqual(['idle']);
+  await f.log.archive(id);
+  expect(await states()).toEqual(['terminated']);
+  expect((await page(workspace, {})).ids).toEqual([]);
+  await f.log.delete(id);
+  expect(await states()).toEqual([]);
+  expect(await f.redis.keys(`mh:*index:${workspace}:*`)).toEqual([]);
 });
 
 test('a cursor of one list, order or workspace is no way into another', async () => {
@@ -135,7 +154,7 @@ test('a cursor of one list, order or workspace is no way into another', async ()
 });
 
 test('the log of another process sees the same pages', async () => {
-  const other = createSessionLog({ redis: f.redis, blobs: f.blobs, clock: systemClock, ids: randomIds, log: silentLogger });
+  const other = createSessionLog(f.deps);
   for (let i = 0; i < 5; i++) await make('wrkspc_two', START_MS + i);
   const first = await page('wrkspc_two', { limit: 2 });
   const rest = await other.list('wrkspc_two', { limit: 10, order: 'desc', includeArchived: false, cursor: first.nextCursor! });

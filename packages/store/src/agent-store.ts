@@ -4,7 +4,7 @@ import { type Clock, decodeCursor, encodeCursor, type IdSource, notFound, type R
 import { type Agent, type AgentCreate, type AgentUpdate, type Page, timestamp } from '@manyhands/contract';
 import { changeAgent, defineAgent } from './agent-definition.ts';
 import { keys } from './keys.ts';
-import { createRecords, type ListQuery, laterTimestamp } from './records.ts';
+import { createRecords, type ListQuery, laterTimestamp, readRecord } from './records.ts';
 
 /** A page of versions starts behind one. */
 const isVersion = (value: unknown): value is number => Number.isSafeInteger(value);
@@ -31,6 +31,10 @@ export function createAgentStore(redis: Redis, clock: Clock, ids: IdSource): Age
     field: String(agent.version),
   });
 
+  /** A version never changes; whether the agent is archived is told by the agent as it is now. */
+  function versionOf(newest: Agent, version: number | string | undefined, text: string): Agent {
+    return { ...readRecord<Agent>(text, `version ${version} of the stored agent ${newest.id}`), archived_at: newest.archived_at };
+  }
   async function mustGet(workspaceId: string, id: string): Promise<Agent> {
     const agent = await records.get(workspaceId, id);
     if (!agent) throw notFound('agent', id);
@@ -50,8 +54,7 @@ export function createAgentStore(redis: Redis, clock: Clock, ids: IdSource): Age
       const newest = await records.get(workspaceId, id);
       if (!newest || version === undefined || version === newest.version) return newest;
       const text = await redis.hget(keys.agentVersions(workspaceId, id), String(version));
-      // A version never changes; whether the agent is archived is told by the agent as it is now.
-      return text === null ? null : { ...(JSON.parse(text) as Agent), archived_at: newest.archived_at };
+      return text === null ? null : versionOf(newest, version, text);
     },
     async update(workspaceId, id, change) {
       const agent = await records.update(workspaceId, id, (stored) => {
@@ -82,7 +85,7 @@ export function createAgentStore(redis: Redis, clock: Clock, ids: IdSource): Age
       const texts = wanted.length === 0 ? [] : await redis.hmget(keys.agentVersions(workspaceId, id), ...wanted);
       const last = wanted.at(-1);
       return {
-        data: texts.flatMap((text) => (text === null ? [] : [{ ...(JSON.parse(text) as Agent), archived_at: newest.archived_at }])),
+        data: texts.flatMap((text, i) => (text === null ? [] : [versionOf(newest, wanted[i], text)])),
         next_page: last !== undefined && last !== '1' ? encodeCursor(list, 'desc', Number(last)) : null,
       };
     },

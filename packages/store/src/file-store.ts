@@ -10,6 +10,7 @@ import { AppError, type Clock, decodeCursor, encodeCursor, type Redis } from '@m
 import type { BlobStore } from '@manyhands/blobs';
 import { type FileMetadata, fileBlobKey, fileBlobPrefix, type Page, timestamp } from '@manyhands/contract';
 import { keys } from './keys.ts';
+import { readRecord, writeRecord } from './records.ts';
 import { loadScript } from './script.ts';
 
 const createScript = loadScript('create-file');
@@ -130,7 +131,7 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
   async function read(workspaceId: string, ids: readonly string[]): Promise<StoredFile[]> {
     if (ids.length === 0) return [];
     const texts = await redis.mget(ids.map((id) => keys.file(workspaceId, id)));
-    return texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as StoredFile]));
+    return texts.flatMap((text, i) => (text === null ? [] : [readRecord<StoredFile>(text, `the stored file ${ids[i]}`)]));
   }
   /** Of the lists' members, which end in the id. */
   const readMembers = (workspaceId: string, members: readonly string[]) =>
@@ -154,7 +155,7 @@ export function createFileStore(redis: Redis, blobs: BlobStore, clock: Clock): F
     const { expires_at_ms } = file;
     const [bytes = '', record = ''] = expiryMembers(file.id);
     const outcome = await createScript.run(redis, place(workspaceId, file), [
-      JSON.stringify(file),
+      writeRecord(file),
       listMember(file),
       file.session_id === null ? '0' : '1',
       pendingMember(file.session_id, file.id),

@@ -24,15 +24,17 @@
  * | mh:{files}:workspaces        | set    | workspaces that ever had a file                  | for ever                                     |
  * | mh:keyhash:{<sha256>}        | string | `<workspace id> <key id>` of the key with it     | `revoke`                                     |
  *
+ * JSON names its format (`format`, see records.ts).
+ *
  * The last one is found without knowing the workspace, so it lies in a slot of its own. It is a pointer only: what counts is the record.
  */
 const workspace = (workspaceId: string) => `mh:{${workspaceId}}`;
 
-/** The kinds of record; each has a record key and two indexes. */
+/** The kinds of record; each has a record key and two indexes, and a name for messages. */
 export const RECORD_KINDS = {
-  agent: { record: 'agent', index: 'agents' },
-  environment: { record: 'env', index: 'envs' },
-  apiKey: { record: 'apikey', index: 'apikeys' },
+  agent: { record: 'agent', index: 'agents', name: 'agent' },
+  environment: { record: 'env', index: 'envs', name: 'environment' },
+  apiKey: { record: 'apikey', index: 'apikeys', name: 'API key' },
 } as const;
 export type RecordKind = keyof typeof RECORD_KINDS;
 

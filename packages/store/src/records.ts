@@ -6,10 +6,12 @@
  * server applied a command): the second sending changes nothing and answers the same.
  *
  * Indexes are ordered by `<created ms>:<id>`, all with score 0: pages start exactly behind a member, whatever was added or removed between.
+ *
+ * Every stored record names its format, which only `writeRecord` and `readRecord` see (and claim-record.lua, which looks into records too).
  */
-import { AppError, decodeCursor, encodeCursor, type Redis } from '@manyhands/base';
+import { AppError, assertFormat, decodeCursor, encodeCursor, type Redis } from '@manyhands/base';
 import { type Page, timestamp } from '@manyhands/contract';
-import { keys, type RecordKind } from './keys.ts';
+import { keys, RECORD_KINDS, type RecordKind } from './keys.ts';
 import { loadScript } from './script.ts';
 
 const createScript = loadScript('create-record');
@@ -17,6 +19,8 @@ const swapScript = loadScript('swap-record');
 const deleteScript = loadScript('delete-record');
 const claimScript = loadScript('claim-record');
 
+/** The format of all records of this package. Those of 0.1.0 name none, and are the same but for that. */
+export const RECORD_FORMAT = 1;
 /** More losses in a row than this means something other than contention. */
 const SWAP_ATTEMPTS = 200;
 const MS_DIGITS = 15;
@@ -65,6 +69,17 @@ export interface Records<T extends StoredRecord> {
   list(workspaceId: string, query: ListQuery): Promise<Page<T>>;
 }
 
+/** The text of a record as it is stored. */
+export function writeRecord(record: object): string {
+  return JSON.stringify({ ...record, format: RECORD_FORMAT });
+}
+/** The record of a stored text; throws AppError `newer_format`, naming `what`, for one that a newer version wrote. */
+export function readRecord<T extends object>(text: string, what: string): T {
+  const { format, ...record } = JSON.parse(text) as { format?: unknown };
+  assertFormat(what, format, RECORD_FORMAT);
+  return record as T;
+}
+
 function padded(ms: number): string {
   return String(Math.max(0, Math.floor(ms))).padStart(MS_DIGITS, '0');
 }
@@ -77,15 +92,16 @@ function contended(): AppError {
 }
 
 export function createRecords<T extends StoredRecord>(redis: Redis, kind: RecordKind): Records<T> {
+  const parse = (id: string, text: string) => readRecord<T>(text, `the stored ${RECORD_KINDS[kind].name} ${id}`);
   async function read(workspaceId: string, id: string): Promise<{ text: string; record: T } | null> {
     const text = await redis.get(keys.record(kind, workspaceId, id));
-    return text === null ? null : { text, record: JSON.parse(text) as T };
+    return text === null ? null : { text, record: parse(id, text) };
   }
 
   return {
     async create(workspaceId, record, history) {
       const place = [keys.record(kind, workspaceId, record.id), keys.index(kind, workspaceId), keys.activeIndex(kind, workspaceId)];
-      const values = [JSON.stringify(record), memberOf(record)];
+      const values = [writeRecord(record), memberOf(record)];
       if (history) {
         place.push(history.key);
         values.push(history.field);
@@ -102,7 +118,7 @@ export function createRecords<T extends StoredRecord>(redis: Redis, kind: Record
         const swap = change(current.record);
         if (!swap) return current.record;
         const place = [keys.record(kind, workspaceId, id), keys.activeIndex(kind, workspaceId)];
-        const values = [current.text, JSON.stringify(swap.record), swap.deactivate ? memberOf(swap.record) : ''];
+        const values = [current.text, writeRecord(swap.record), swap.deactivate ? memberOf(swap.record) : ''];
         if (swap.history) {
           place.push(swap.history.key);
           values.push(swap.history.field);
@@ -115,7 +131,12 @@ export function createRecords<T extends StoredRecord>(redis: Redis, kind: Record
     },
     async claim(workspaceId, id, by, nowMs) {
       const place = [keys.record(kind, workspaceId, id), keys.referring(kind, workspaceId, id)];
-      return (await claimScript.run(redis, place, [by, String(nowMs)])) as 'claimed' | 'missing' | 'archived';
+      const values = [by, String(nowMs), String(RECORD_FORMAT)];
+      const outcome = (await claimScript.run(redis, place, values)) as 'claimed' | 'missing' | 'archived' | 'newer';
+      if (outcome !== 'newer') return outcome;
+      // Which refuses it, and says why.
+      await read(workspaceId, id);
+      throw contended();
     },
     async release(workspaceId, id, by) {
       await redis.zrem(keys.referring(kind, workspaceId, id), by);
@@ -144,12 +165,12 @@ export function createRecords<T extends StoredRecord>(redis: Redis, kind: Record
       const lower = query.range?.gte === undefined ? '-' : `[${padded(query.range.gte)}`;
       const members = await redis.zrange(index, upper, lower, 'BYLEX', 'REV', 'LIMIT', 0, query.limit + 1);
       const page = members.slice(0, query.limit);
-      const texts =
-        page.length === 0 ? [] : await redis.mget(page.map((member) => keys.record(kind, workspaceId, member.slice(MS_DIGITS + 1))));
+      const ids = page.map((member) => member.slice(MS_DIGITS + 1));
+      const texts = ids.length === 0 ? [] : await redis.mget(ids.map((id) => keys.record(kind, workspaceId, id)));
       const last = page.at(-1);
       return {
         // A record deleted between the two reads is left out.
-        data: texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as T])),
+        data: texts.flatMap((text, i) => (text === null ? [] : [parse(ids[i] ?? '', text)])),
         next_page: members.length > query.limit && last !== undefined ? encodeCursor(kind, 'desc', last) : null,
       };
     },

@@ -47,18 +47,26 @@ test('delete-record keeps what somebody refers to, and forgets those who are gon
   const record = JSON.stringify({ archived_at: null });
   await run('create-record', place.slice(0, 3), [record, 'member']);
   for (const [at, by] of ['first', 'second'].entries())
-    for (let sent = 0; sent < 2; sent++) expect(await run('claim-record', ['{x}r', '{x}u'], [by, String(at)])).toBe('claimed');
+    for (let sent = 0; sent < 2; sent++) expect(await run('claim-record', ['{x}r', '{x}u'], [by, String(at), '1'])).toBe('claimed');
   expect(await run('delete-record', place, [record, 'member', 'first'])).toBe('used');
   expect(await stores.redis.zrangebyscore('{x}u', '-inf', '+inf')).toEqual(['second']);
   expect(await run('delete-record', place, [record, 'member', 'second'])).toBe('deleted');
-  expect(await run('claim-record', ['{x}r', '{x}u'], ['third', '3'])).toBe('missing');
+  expect(await run('claim-record', ['{x}r', '{x}u'], ['third', '3', '1'])).toBe('missing');
   expect(await contents(stores)).toEqual({});
 });
 
 test('claim-record refuses an archived record', async () => {
   await run('create-record', ['{x}r', '{x}i', '{x}a'], [JSON.stringify({ archived_at: '2026-01-01T00:00:00Z' }), 'member']);
-  expect(await run('claim-record', ['{x}r', '{x}u'], ['first', '1'])).toBe('archived');
+  expect(await run('claim-record', ['{x}r', '{x}u'], ['first', '1', '1'])).toBe('archived');
   expect(await stores.redis.exists('{x}u')).toBe(0);
+});
+
+test.each(['2', '"1"', 'null', '0'])('claim-record refuses a record of format %s, which it does not know', async (format) => {
+  await stores.redis.set('{x}r', `{"format":${format},"archived_at":null}`);
+  expect(await run('claim-record', ['{x}r', '{x}u'], ['first', '1', '1'])).toBe('newer');
+  expect(await stores.redis.exists('{x}u')).toBe(0);
+  await stores.redis.set('{x}r', '{"format":1,"archived_at":null}');
+  expect(await run('claim-record', ['{x}r', '{x}u'], ['first', '1', '1'])).toBe('claimed');
 });
 
 const FILE = ['{x}r', '{x}all', '{x}scope', '{x}pending', '{x}expiring'];

@@ -27,6 +27,8 @@ export interface TestRedisOptions {
   password?: string;
   /** `always`, as in production, unless a test is about the other one. */
   appendfsync?: 'always' | 'everysec';
+  /** More lines of its configuration. */
+  settings?: readonly string[];
 }
 
 export interface TestNatsOptions {
@@ -44,12 +46,29 @@ export async function startTestNats(options: TestNatsOptions = {}): Promise<Test
   return startTestServer('nats', (dir, port) => startNats({ ...options, dir, log: announce, ...(port === undefined ? {} : { port }) }));
 }
 
+/** For servers that have replicas: neither a first copy nor an orderly end waits for anything. */
+export const REPLICATION = ['repl-diskless-sync-delay 0', 'shutdown-timeout 0'];
+
+/** Starts several; if one does not start, none stays. */
+export async function startAll<T extends AsyncDisposable>(starts: readonly (() => Promise<T>)[]): Promise<T[]> {
+  const results = await Promise.allSettled(starts.map((start) => start()));
+  const started = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed === undefined) return started;
+  await endAll(started);
+  throw failed.reason;
+}
+
+export async function endAll(servers: readonly AsyncDisposable[]): Promise<void> {
+  await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
+}
+
 /** Only a first download says something; a silent minute would look like a hang. */
-function announce(line: string): void {
+export function announce(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-async function startTestServer(name: string, start: (dir: string, port?: number) => Promise<ServerHandle>): Promise<TestServer> {
+export async function startTestServer(name: string, start: (dir: string, port?: number) => Promise<ServerHandle>): Promise<TestServer> {
   const directory = await temporaryDirectory(name);
   let server: ServerHandle;
   try {

@@ -1,13 +1,14 @@
 /**
- * Wake-ups. A job says "session S has work" and nothing else; what the work is stands in the log (DESIGN 3.2).
+ * Wake-ups. A job says "thread T of session S has work" and nothing else; what the work is stands in the log (DESIGN 3.2).
  *
- * - Deduplicated by session with `keepLastIfActive`: at most one active and one pending job a session, no wake-up lost.
+ * - Deduplicated by thread with `keepLastIfActive`: at most one active and one pending job a thread, no wake-up lost.
  * - A worker that dies is noticed by its lock (5 s) and the stalled check (2 s): another worker gets the job within
  *   lockDuration + 2 × stalledInterval = 9 s (FLOORS 3).
- * - `maxStalledCount` is high on purpose: poison turns are counted in the session's state, where take-overs without progress show.
+ * - `maxStalledCount` is high on purpose: poison turns are counted in the thread's state, where recoveries without progress show.
+ * - Jobs carry their format and the trace context in which they were added; they are done within it.
  */
-import { createRedis, type Logger, type Redis } from '@manyhands/base';
-import { HintJob, ReleaseJob, TurnJob } from '@manyhands/contract';
+import { createRedis, currentTrace, type Logger, type Redis, withTrace } from '@manyhands/base';
+import { HintJob, JOB_FORMAT, type JobWish, ReleaseJob, TurnJob } from '@manyhands/contract';
 import { type Job, Queue, Worker } from 'bullmq';
 
 export const TURN_QUEUE = 'turns';
@@ -26,9 +27,9 @@ const RELEASE_ATTEMPTS = 5;
 const RELEASE_RETRY_MS = 1_000;
 
 export interface TurnQueue {
-  wake(job: TurnJob): Promise<void>;
-  hint(job: HintJob): Promise<void>;
-  release(job: ReleaseJob): Promise<void>;
+  wake(job: JobWish<TurnJob>): Promise<void>;
+  hint(job: JobWish<HintJob>): Promise<void>;
+  release(job: JobWish<ReleaseJob>): Promise<void>;
   /** Jobs not yet finished: waiting, delayed and active. */
   depth(): Promise<{ waiting: number; active: number }>;
   /** For Bull Board. */
@@ -48,13 +49,16 @@ export function createTurnQueue(redis: Redis): TurnQueue {
   return {
     queues: [turns, sandboxes],
     async wake(job) {
-      await turns.add('turn', job, { deduplication: { id: job.session_id, keepLastIfActive: true } });
+      await turns.add('turn', payload(job), { deduplication: { id: job.thread_id, keepLastIfActive: true } });
     },
     async hint(job) {
-      await sandboxes.add('hint', job, { deduplication: { id: job.session_id }, attempts: 1 });
+      await sandboxes.add('hint', payload(job), { deduplication: { id: job.session_id }, attempts: 1 });
     },
     async release(job) {
-      await sandboxes.add('release', job, { attempts: RELEASE_ATTEMPTS, backoff: { type: 'exponential', delay: RELEASE_RETRY_MS } });
+      await sandboxes.add('release', payload(job), {
+        attempts: RELEASE_ATTEMPTS,
+        backoff: { type: 'exponential', delay: RELEASE_RETRY_MS },
+      });
     },
     async depth() {
       const counts = await turns.getJobCounts('waiting', 'delayed', 'prioritized', 'active');
@@ -65,6 +69,11 @@ export function createTurnQueue(redis: Redis): TurnQueue {
       await sandboxes.close();
     },
   };
+}
+
+function payload<T extends { session_id: string }>(job: T) {
+  const traceparent = currentTrace();
+  return { ...job, format: JOB_FORMAT, ...(traceparent === null ? {} : { traceparent }) };
 }
 
 /** What the board shows of a running turn. */
@@ -90,7 +99,7 @@ export interface ConsumeOptions {
   onRelease(job: ReleaseJob, lastTry: boolean): Promise<void>;
 }
 
-/** Starts taking jobs. A processor that throws fails its job; the dirty mark brings the session back. */
+/** Starts taking jobs. A processor that throws fails its job; the due mark brings the thread back. */
 export function consumeTurns(options: ConsumeOptions): TurnConsumer {
   const connections = [TURN_QUEUE, SANDBOX_QUEUE].map((name) => createRedis(options.redisUrl, 'patient', options.log, `worker-${name}`));
   const common = {
@@ -103,16 +112,20 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
     TURN_QUEUE,
     async (job: Job) => {
       const data = TurnJob.parse(job.data);
-      await options.onTurn(data, reportTo(job, options));
+      await withTrace(data.traceparent ?? null, () => options.onTurn(data, reportTo(job, options)));
     },
     { ...common, connection: connections[0]!, concurrency: options.concurrency, name: options.workerId },
   );
   const sandboxes = new Worker(
     SANDBOX_QUEUE,
-    async (job: Job) =>
-      job.name === 'release'
-        ? options.onRelease(ReleaseJob.parse(job.data), job.attemptsMade + 1 >= (job.opts.attempts ?? 1))
-        : options.onHint(HintJob.parse(job.data)),
+    async (job: Job) => {
+      const isRelease = job.name === 'release';
+      const data = isRelease ? ReleaseJob.parse(job.data) : HintJob.parse(job.data);
+      const lastTry = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
+      await withTrace(data.traceparent ?? null, () =>
+        isRelease ? options.onRelease(data as ReleaseJob, lastTry) : options.onHint(data as HintJob),
+      );
+    },
     {
       ...common,
       connection: connections[1]!,

@@ -294,14 +294,16 @@ describe('a parked session', () => {
       const { id, call } = await parked();
       const redis = createRedis(stack().redis.url, 'finite', silentLogger, 'test');
       try {
-        await until(async () => (await redis.keys(`mh:*:s:${id}:lease`)).length === 0, { what: 'the lease to be given back' });
-        const dirty = await Promise.all((await redis.keys('mh:*:dirty')).map((key) => redis.zrangebyscore(key, '-inf', '+inf')));
-        expect(dirty.flat().filter((member) => member.startsWith(id))).toEqual([]);
+        const [thread] = await redis.keys(`mh:*:2:${id}:t:*:state`);
+        const holder = () => redis.hget(thread!, 'lease_worker');
+        await until(async () => (await holder()) === '', { what: 'the lease to be given back' });
+        const due = await Promise.all((await redis.keys('mh:*:due')).map((key) => redis.zrangebyscore(key, '-inf', '+inf')));
+        expect(due.flat().filter((member) => member.startsWith(id))).toEqual([]);
         // Workers may come and go: nobody touches it, and it still takes its answer.
         await stack().restart('harness', 0);
         await stack().restart('harness', 1);
         expect((await sessions().retrieve(id)).status).toBe('idle');
-        expect(await redis.keys(`mh:*:s:${id}:lease`)).toEqual([]);
+        expect(await holder()).toBe('');
       } finally {
         redis.disconnect();
       }

@@ -2,8 +2,9 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { BetaManagedAgentsSession as Session, SessionCreateParams } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
-import { createRedis, systemClock } from '@manyhands/base';
+import { createRedis, randomIds } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
+import { primaryThreadId } from '@manyhands/contract';
 import { createSessionWriter } from '@manyhands/session-log';
 import { silentLogger } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
@@ -340,22 +341,23 @@ describe('the end of a session', () => {
     const redis = createRedis(stack().redis.url, 'patient', silentLogger, 'test');
     try {
       // There is no worker here: the session is made idle as one would.
-      const writer = createSessionWriter({ redis, blobs: createDirectoryBlobStore(path.join(stack().data, 'blobs')), clock: systemClock });
-      const got = await writer.acquire(big.id, 'test', 5_000);
+      const blobs = createDirectoryBlobStore(path.join(stack().data, 'blobs'));
+      const writer = createSessionWriter({ redis, blobs, ids: randomIds, hourNano: 0 });
+      const place = { sessionId: big.id, threadId: primaryThreadId(big.id), workspaceId: 'wrkspc_default' };
+      const got = await writer.acquire(place, 'test', 5_000);
       if (!('lease' in got)) throw new Error('no lease');
       await writer.append(got.lease, 1, {
-        entries: got.queued.map((stamp) => ({ stamp })),
-        state: { status: 'idle', runningSinceMs: null },
-        goIdle: true,
+        entries: got.queued.map((processed) => ({ processed })),
+        idle: { stop: { type: 'end_turn' }, known: got.lease.head, captured: 0 },
       });
-      await writer.release(got.lease, false);
+      await writer.release(got.lease, 'done');
       await sessions().delete(big.id);
       await sessions().delete(session.id);
       expect(await stored()).toEqual([]);
       for (const id of [big.id, session.id]) {
         // What a stream may still be reading ends by itself.
         const keys = await redis.keys(`mh:*${id}*`);
-        expect(keys.map((key) => key.split(':').at(-1)).toSorted()).toEqual(['log', 'state', 'types']);
+        expect(keys.map((key) => key.split(':').at(-1)).toSorted()).toEqual(['log', 'state', 'state', 'types']);
         for (const key of keys) expect(await redis.ttl(key)).toBeGreaterThan(0);
       }
     } finally {

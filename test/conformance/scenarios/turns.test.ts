@@ -337,7 +337,7 @@ describe('workers', () => {
     await expect.poll(async () => JSON.stringify((await ofSession('active'))?.progress), { timeout: 10_000 }).toContain('model');
     const job = await ofSession('active');
     expect(job).toMatchObject({ data: { session_id: id }, attemptsStarted: 1, processedBy: expect.any(String) });
-    expect(Object.keys(job.data).toSorted()).toEqual(['session_id', 'workspace_id']);
+    expect(Object.keys(job.data).toSorted()).toEqual(['format', 'session_id', 'thread_id', 'traceparent', 'workspace_id']);
     const logs = await raw(stack(), 'GET', `/admin/queues/api/queues/turns/${job.id}/logs`);
     expect(logs.body.some((line: string) => line.includes('worker'))).toBe(true);
     await stream.next('session.status_idle');

@@ -26,7 +26,6 @@ export type WhatWeTell = [
 /** Kinds that the contract knows and we never write, yet. */
 const outcomes = { why: 'never written', closedBy: 'outcomes' } as const satisfies Owned;
 const workflows = { why: 'never written', closedBy: 'workflow runs' } as const satisfies Owned;
-const threads = { why: 'never written', closedBy: 'multi-agent sessions' } as const satisfies Owned;
 const mcp = { why: 'never written', closedBy: 'MCP servers' } as const satisfies Owned;
 export const KINDS_NOT_YET = {
   'user.tool_result': { why: 'never written', closedBy: 'self-hosted environments' },
@@ -36,9 +35,6 @@ export const KINDS_NOT_YET = {
   'span.outcome_evaluation_end': outcomes,
   'agent.mcp_tool_use': mcp,
   'agent.mcp_tool_result': mcp,
-  'agent.thread_message_sent': threads,
-  'agent.thread_message_received': threads,
-  'session.thread_created': threads,
   'workflow_run.created': workflows,
   'workflow_run.status_running': workflows,
   'workflow_run.status_idle': workflows,
@@ -62,6 +58,8 @@ export const NARROWER_KINDS = {
   'system.message': { why: 'processed_at is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.tool_use': { why: 'evaluated_permission is always told', closedBy: 'nothing: an answer may say more than it must' },
   'agent.tool_result': toolContent,
+  'agent.thread_message_sent': { why: 'no redacted blocks, and media types by name', closedBy: 'nothing planned' },
+  'agent.thread_message_received': { why: 'no redacted blocks, and media types by name', closedBy: 'nothing planned' },
   'session.error': { why: 'errors of models and limits only', closedBy: 'MCP servers; session resources' },
   'session.updated': { why: 'an agent without MCP servers and skills', closedBy: 'MCP servers; skills; multi-agent sessions' },
   'session.usage': { why: 'the counts are optional there, always present here', closedBy: 'nothing: an answer may say more than it must' },

@@ -133,7 +133,6 @@ export const USAGE_GAPS = {
 
 export const THREAD_GAPS = {
   agent: { why: 'see AGENT_GAPS; no advisors and inline agents', closedBy: 'multi-agent sessions' },
-  parent_thread_id: { why: 'always null: a session has its primary thread only', closedBy: 'multi-agent sessions' },
   workflow_run_id: { why: 'always null', closedBy: 'workflow runs' },
   stats: { why: 'nullable there, always present here', closedBy: 'nothing: an answer may say more than it must' },
   usage: { why: 'nullable there, always present here; see USAGE_GAPS', closedBy: 'the features named there' },

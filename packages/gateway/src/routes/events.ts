@@ -1,4 +1,4 @@
-/** EV-1..3 and TE-1, TE-2: listing, sending and streaming events. The primary thread has the session's events. */
+/** EV-1..3 and TE-1, TE-2: listing, sending and streaming events. The primary thread's log is the session's. */
 import { createHash } from 'node:crypto';
 import { invalidRequest, notFound } from '@manyhands/base';
 import {
@@ -8,6 +8,7 @@ import {
   EVENTS_MAX_PER_REQUEST,
   EventsSend,
   FILTERABLE_EVENT_TYPES,
+  primaryThreadId,
   systemTurns,
 } from '@manyhands/contract';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -17,7 +18,7 @@ import type { GatewayDeps } from '../deps.ts';
 import { budgetReached, noSuchCall, noSystemMessages, sessionWaits } from '../event-refusals.ts';
 import { readQuery } from '../query.ts';
 import { sessionArchived } from '../session-update.ts';
-import { checkThread, type SessionLookup } from '../sessions.ts';
+import { findThread, noSuchThread, type SessionLookup } from '../sessions.ts';
 import type { StreamHub } from '../stream.ts';
 import { parseBody } from '../validation.ts';
 import type { Wakes } from '../wakes.ts';
@@ -30,12 +31,14 @@ interface ThreadRoute {
 }
 const EVENT_DELTAS_MAX = 100;
 
-function toBody(event: ClientEventIn, sessionId: string): ClientEventBody {
+function toBody(event: ClientEventIn): ClientEventBody {
   // Parsed from JSON, so what is left out is not there.
   if (event.type !== 'user.interrupt') return event as ClientEventBody;
-  const thread = event.session_thread_id ?? null;
-  if (thread !== null) checkThread(sessionId, thread);
-  return { type: 'user.interrupt', session_thread_id: thread };
+  return { type: 'user.interrupt', session_thread_id: event.session_thread_id ?? null };
+}
+
+function interruptedThread(body: ClientEventBody | undefined): string {
+  return body?.type === 'user.interrupt' ? (body.session_thread_id ?? '') : '';
 }
 
 export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions: SessionLookup, wakes: Wakes, streams: StreamHub): void {
@@ -47,7 +50,7 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
     const sessionId = request.params.session_id;
     await sessions.check(identity, sessionId);
     const { events } = parseBody(EventsSend, request.body);
-    const bodies = events.map((event) => toBody(event, sessionId));
+    const bodies = events.map(toBody);
     const last = events.length - 1;
     if (events[last]?.type === 'system.message') {
       const { id } = (await sessions.get(identity, sessionId)).record.agent.model;
@@ -63,8 +66,9 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
     if (result.outcome === 'waiting') throw sessionWaits(result.index, result.calls);
     if (result.outcome === 'capped') throw budgetReached(result.index);
     if (result.outcome === 'no_such_call') throw noSuchCall(result.index, bodies[result.index]!, result.call, result.why);
+    if (result.outcome === 'no_such_thread') throw noSuchThread(interruptedThread(bodies[result.index]));
     // What was stored before may have lost its wake-up with the gateway that stored it; a wake-up too many does nothing.
-    if (result.outcome === 'repeated' || result.startsWork) wakes.wake(identity.workspace_id, sessionId);
+    wakes.wake(identity.workspace_id, sessionId, result.outcome === 'repeated' ? [primaryThreadId(sessionId)] : result.wakes);
     return { data: result.events };
   });
 
@@ -86,9 +90,9 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
   app.get<ThreadRoute>('/v1/sessions/:session_id/threads/:thread_id/events', async (request) => {
     const query = readQuery(request, ['limit', 'page']);
     const limit = query.limit(EVENTS_MAX_PER_REQUEST, EVENTS_MAX_PER_REQUEST);
-    const { record } = await sessions.get(identityOf(request), request.params.session_id);
-    checkThread(record.id, request.params.thread_id);
-    const { events, nextCursor } = await sessionLog.listEvents(record.id, { limit, order: 'asc', cursor: query.text('page') });
+    const stored = await sessions.get(identityOf(request), request.params.session_id);
+    const { id } = await findThread(sessionLog, stored, request.params.thread_id);
+    const { events, nextCursor } = await sessionLog.listEvents(stored.record.id, { limit, order: 'asc', cursor: query.text('page') }, id);
     return { data: events, next_page: nextCursor };
   });
 
@@ -96,15 +100,16 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
   async function stream(request: FastifyRequest, reply: FastifyReply, sessionId: string, threadId: string | null): Promise<void> {
     const query = readQuery(request, ['event_deltas[]', 'after']);
     const previews = query.list('event_deltas', EVENT_DELTA_TYPES, EVENT_DELTAS_MAX) ?? new Set<string>();
-    const { record, state } = await sessions.get(identityOf(request), sessionId);
-    if (threadId !== null) checkThread(record.id, threadId);
-    let after = state.head;
+    const stored = await sessions.get(identityOf(request), sessionId);
+    const { record } = stored;
+    const thread = await findThread(sessionLog, stored, threadId ?? stored.state.primary_thread_id);
+    let after = thread.state.head;
     // A browser that reconnects sends the header beside the address it had at first: the header is newer.
     const header = request.headers['last-event-id'];
     const resume =
       typeof header === 'string' && header !== '' ? { name: 'Last-Event-ID', id: header } : { name: 'after', id: query.text('after') };
     if (resume.id !== undefined) {
-      const position = await sessionLog.findEvent(record.id, resume.id);
+      const position = await sessionLog.findEvent(record.id, resume.id, thread.id);
       if (position === null)
         throw invalidRequest(
           `${resume.name}: this session has no event ${JSON.stringify(resume.id)}; leave it out to get live events only`,
@@ -113,7 +118,7 @@ export function registerEvents(app: FastifyInstance, deps: GatewayDeps, sessions
     }
     reply.hijack();
     const headers = { 'request-id': request.id, 'anthropic-workspace-id': record.workspace_id };
-    streams.open(reply.raw, { sessionId: record.id, after, previews, headers });
+    streams.open(reply.raw, { sessionId: record.id, threadId: thread.id, after, previews, headers });
   }
 
   app.get<SessionRoute>('/v1/sessions/:session_id/events/stream', (request, reply) =>

@@ -32,8 +32,8 @@ const LIST_PARAMETERS = [
 ];
 
 export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessions: SessionLookup, wakes: Wakes): void {
-  const { sessionLog, clock } = deps;
-  const shown = (stored: StoredSession, now = clock.now()) => toSession(stored, now, deps.prices.runtimeCost);
+  const { sessionLog } = deps;
+  const shown = (stored: StoredSession) => toSession(stored, deps.prices.runtimeCost);
 
   /** A session that is over needs no sandbox. */
   function releaseSandbox({ record, state }: StoredSession, deleteBlobs: boolean): void {
@@ -64,8 +64,7 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
       range: query.createdAt(),
       cursor: query.text('page'),
     });
-    const now = clock.now();
-    return { data: page.sessions.map((stored) => shown(stored, now)), next_page: page.nextCursor, prev_page: page.prevCursor };
+    return { data: page.sessions.map(shown), next_page: page.nextCursor, prev_page: page.prevCursor };
   });
 
   app.get<SessionRoute>('/v1/sessions/:session_id', async (request) => {
@@ -77,8 +76,8 @@ export function registerSessions(app: FastifyInstance, deps: GatewayDeps, sessio
     readQuery(request, []);
     const find = () => sessions.get(identityOf(request), request.params.session_id);
     await find();
-    const { stored, wantsWorker } = await changeSession(deps, find, parseBody(SessionUpdate, request.body ?? {}));
-    if (wantsWorker) wakes.wake(stored.record.workspace_id, stored.record.id);
+    const { stored, wakes: woken } = await changeSession(deps, find, parseBody(SessionUpdate, request.body ?? {}));
+    wakes.wake(stored.record.workspace_id, stored.record.id, woken);
     return shown(stored);
   });
 

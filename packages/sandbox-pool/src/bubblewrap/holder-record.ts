@@ -2,21 +2,22 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { readJsonFile, writeDurably } from '../durable-file.ts';
+import { storedFile } from '../durable-file.ts';
 import { currentBootId, type ProcessIdentity, parseStat } from '../process-identity.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 
 const Intent = z.object({ uid: z.int().nullable(), boot_id: z.string() });
 export type Intent = z.infer<typeof Intent>;
+export const INTENT_FILE = storedFile(Intent, 1);
 
 const intentFile = (directory: SandboxDirectory) => path.join(directory.driver, 'intent.json');
 
 /** Written before the holder is started: under which user, in which boot. */
 export function writeIntent(directory: SandboxDirectory, uid: number | null): Promise<void> {
-  return writeDurably(intentFile(directory), { uid, boot_id: currentBootId() } satisfies Intent);
+  return INTENT_FILE.writeDurably(intentFile(directory), { uid, boot_id: currentBootId() });
 }
 export function readIntent(directory: SandboxDirectory): Promise<Intent | null> {
-  return readJsonFile(intentFile(directory), Intent);
+  return INTENT_FILE.read(intentFile(directory));
 }
 
 /** Who the holder is, from the line it wrote about itself; null if it never came so far. */

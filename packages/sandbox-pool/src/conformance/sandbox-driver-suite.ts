@@ -258,6 +258,19 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
         expect((await bash(one, 'wc -l < counter')).text.trim()).toBe('1');
       });
 
+      test('two threads have a shell each, with its own directory and environment, and run side by side', async () => {
+        const sandbox = await create();
+        await bash(sandbox, 'mkfifo /workspace/gate; mkdir one; cd one; NAME=one; export SHARED=one', 'sthr_one');
+        await bash(sandbox, 'cd /tmp; NAME=two', 'sthr_two');
+        // Ends when the other thread has run something, so not before it runs beside this one.
+        await startBash(sandbox, 'waits', 'read line < /workspace/gate; echo "$line $PWD $NAME $SHARED"', 'sthr_one');
+        expect((await bash(sandbox, 'echo "$PWD $NAME $SHARED"', 'sthr_two')).text.trim()).toBe('/tmp two');
+        await bash(sandbox, 'echo opened > /workspace/gate; kill -9 $$', 'sthr_two');
+        expect((await waitFor(sandbox, 'waits')).text.trim()).toBe('opened /workspace/one one one');
+        expect((await bash(sandbox, 'echo "[$NAME]"', 'sthr_two')).text.trim()).toBe('[]');
+        await host.driver.destroy(sandbox.directory);
+      });
+
       test('a sandbox that dies is noticed at once', async () => {
         const doomed = await create();
         await startBash(doomed, 'endless', 'sleep 600');

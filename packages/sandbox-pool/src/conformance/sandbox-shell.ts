@@ -9,8 +9,10 @@ export interface CommandResult {
 }
 const COMMAND_MS = 60_000;
 
-export async function startBash(sandbox: RunningSandbox, key: string, command: string): Promise<HandAnswer> {
-  return sandbox.channel.request({ op: 'start', key, tool: 'bash', input: { command } }, COMMAND_MS);
+/** `thread`: whose shell it runs in; else the one of calls that name no thread. */
+export async function startBash(sandbox: RunningSandbox, key: string, command: string, thread?: string): Promise<HandAnswer> {
+  const named = thread === undefined ? {} : { thread };
+  return sandbox.channel.request({ op: 'start', key, tool: 'bash', input: { command }, ...named }, COMMAND_MS);
 }
 export async function waitFor(sandbox: RunningSandbox, key: string): Promise<CommandResult> {
   for (;;) {
@@ -24,8 +26,8 @@ export async function waitFor(sandbox: RunningSandbox, key: string): Promise<Com
   }
 }
 /** Runs a bash command and returns what the tool says. */
-export async function bash(sandbox: RunningSandbox, command: string): Promise<CommandResult> {
+export async function bash(sandbox: RunningSandbox, command: string, thread?: string): Promise<CommandResult> {
   const key = `key_${randomBytes(8).toString('hex')}`;
-  await startBash(sandbox, key, command);
+  await startBash(sandbox, key, command, thread);
   return waitFor(sandbox, key);
 }

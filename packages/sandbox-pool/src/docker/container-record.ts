@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { readJsonFile, replaceFile, writeDurably } from '../durable-file.ts';
+import { storedFile } from '../durable-file.ts';
 import { identifyProcess, ProcessIdentity } from '../process-identity.ts';
 import type { SandboxDirectory } from '../sandbox-directory.ts';
 
@@ -14,18 +14,19 @@ const ContainerRecord = z.object({
   init: ProcessIdentity.nullable(),
 });
 export type ContainerRecord = z.infer<typeof ContainerRecord>;
+export const CONTAINER_FILE = storedFile(ContainerRecord, 1);
 
 const recordFile = (directory: SandboxDirectory) => path.join(directory.driver, 'container.json');
 
 /** Written, and synced, before the engine is asked for a container: a directory without this note never had one. */
 export function writeIntent(directory: SandboxDirectory, transport: ContainerRecord['transport']): Promise<void> {
-  return writeDurably(recordFile(directory), { transport, container_id: null, init: null } satisfies ContainerRecord);
+  return CONTAINER_FILE.writeDurably(recordFile(directory), { transport, container_id: null, init: null });
 }
 export function writeRecord(directory: SandboxDirectory, record: ContainerRecord): Promise<void> {
-  return replaceFile(recordFile(directory), record);
+  return CONTAINER_FILE.replace(recordFile(directory), record);
 }
 export function readRecord(directory: SandboxDirectory): Promise<ContainerRecord | null> {
-  return readJsonFile(recordFile(directory), ContainerRecord);
+  return CONTAINER_FILE.read(recordFile(directory));
 }
 
 /**

@@ -1,0 +1,89 @@
+/**
+ * The index of types: which types of events lie in which segment of a log, as bits that every append sets (lua/library/entries.lua). A list of a rare
+ * type reads the segments that have one instead of the whole log (I14).
+ *
+ * Segments from before there was an index have none; what is told here may hold none of the types, what is not told certainly does not.
+ */
+import type { Redis } from '@manyhands/base';
+import type { EventType } from '@manyhands/contract';
+
+/** Stored in every log: a number is given once and never changes. Bit 0 says that a segment is indexed. */
+export const TYPE_BITS: Readonly<Record<EventType, number>> = {
+  'user.message': 1,
+  'user.interrupt': 2,
+  'user.tool_confirmation': 3,
+  'user.custom_tool_result': 4,
+  'system.message': 5,
+  'agent.message': 6,
+  'agent.thinking': 7,
+  'agent.tool_use': 8,
+  'agent.custom_tool_use': 9,
+  'agent.tool_result': 10,
+  'agent.thread_context_compacted': 11,
+  'session.status_running': 12,
+  'session.status_idle': 13,
+  'session.status_rescheduled': 14,
+  'session.status_terminated': 15,
+  'session.updated': 16,
+  'session.usage': 17,
+  'session.error': 18,
+  'session.deleted': 19,
+  'session.thread_status_running': 20,
+  'session.thread_status_idle': 21,
+  'session.thread_status_rescheduled': 22,
+  'session.thread_status_terminated': 23,
+  'span.model_request_start': 24,
+  'span.model_request_end': 25,
+  'session.thread_created': 26,
+  'agent.thread_message_sent': 27,
+  'agent.thread_message_received': 28,
+};
+const INDEXED_BIT = 0;
+/** As lua/library/entries.lua has it. */
+const SEGMENT_POSITIONS = 128;
+const SEGMENT_BYTES = 8;
+/** Segments per read: half a million events. */
+const READ_SEGMENTS = 4_096;
+
+export interface Stretch {
+  from: number;
+  to: number;
+}
+
+function segmentOf(position: number): number {
+  return Math.floor((position - 1) / SEGMENT_POSITIONS);
+}
+
+/** The parts of `within` that may hold events of these types, from its beginning or from its end on; neighbours are told as one. */
+export async function* stretchesOf(
+  redis: Redis,
+  key: string,
+  types: ReadonlySet<string>,
+  { from, to }: Stretch,
+  reverse: boolean,
+): AsyncGenerator<Stretch> {
+  // A type without a number is in no log.
+  const bits = Object.entries(TYPE_BITS).flatMap(([type, bit]) => (types.has(type) ? [bit] : []));
+  const first = segmentOf(from);
+  const last = segmentOf(to);
+  let open = null as Stretch | null;
+  for (let read = 0; read <= last - first; read += READ_SEGMENTS) {
+    const count = Math.min(READ_SEGMENTS, last - first + 1 - read);
+    const start = reverse ? last - read - count + 1 : first + read;
+    const index = await redis.getrangeBuffer(key, start * SEGMENT_BYTES, (start + count) * SEGMENT_BYTES - 1);
+    const has = (segment: number, bit: number) =>
+      ((index[(segment - start) * SEGMENT_BYTES + (bit >> 3)] ?? 0) & (0x80 >> (bit & 7))) !== 0;
+    for (let i = 0; i < count; i++) {
+      const segment = reverse ? start + count - 1 - i : start + i;
+      if (!has(segment, INDEXED_BIT) || bits.some((bit) => has(segment, bit))) {
+        const low = Math.max(from, segment * SEGMENT_POSITIONS + 1);
+        const high = Math.min(to, (segment + 1) * SEGMENT_POSITIONS);
+        open = { from: Math.min(low, open?.from ?? low), to: Math.max(high, open?.to ?? high) };
+      } else if (open) {
+        yield open;
+        open = null;
+      }
+    }
+  }
+  if (open) yield open;
+}
