@@ -9,15 +9,8 @@ import { createRedis } from '@manyhands/base';
 import { primaryThreadId } from '@manyhands/contract';
 import { locate } from '@manyhands/infra';
 import { type ModelDouble, startModelDouble } from '@manyhands/model/testing';
-import {
-  type Service,
-  silentLogger,
-  spawnService,
-  startTestNats,
-  startTestRedis,
-  type TestServer,
-  temporaryDirectory,
-} from '@manyhands/test-kit';
+import { sessionKeys, threadKeys } from '@manyhands/session-log';
+import { type Service, silentLogger, spawnService, startTestNats, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
 import { ROOT } from '../e2e/instance.ts';
 
 export const API_KEY = 'key-of-this-test';
@@ -48,7 +41,7 @@ export interface Gateway {
 }
 
 export interface Cluster extends AsyncDisposable {
-  redis: TestServer;
+  redisUrl: string;
   nats: { url: string };
   model: ModelDouble;
   blobs: string;
@@ -65,10 +58,11 @@ export interface Cluster extends AsyncDisposable {
   jobLines(sessionId: string): Promise<string[]>;
 }
 
-export async function startCluster(options: { natsUrl?: string } = {}): Promise<Cluster> {
+/** With its own Redis unless one is named. */
+export async function startCluster(options: { natsUrl?: string; redisUrl?: string } = {}): Promise<Cluster> {
   const directory = await temporaryDirectory('cluster');
   const [redis, nats, model, bwrap, ripgrep] = await Promise.all([
-    startTestRedis(),
+    options.redisUrl === undefined ? startTestRedis() : { url: options.redisUrl, [Symbol.asyncDispose]: async () => {} },
     options.natsUrl === undefined ? startTestNats() : { url: options.natsUrl, [Symbol.asyncDispose]: async () => {} },
     startModelDouble({ port: 0 }),
     locate('bubblewrap'),
@@ -85,14 +79,9 @@ export async function startCluster(options: { natsUrl?: string } = {}): Promise<
     services.push(service);
     return service;
   }
-  const stateKey = 'mh:*:2:';
-  async function fields(pattern: string, ...names: string[]): Promise<(string | null)[]> {
-    const [key] = await reader.keys(pattern);
-    return key === undefined ? names.map(() => null) : reader.hmget(key, ...names);
-  }
 
   const cluster: Cluster = {
-    redis,
+    redisUrl: redis.url,
     nats,
     model,
     blobs,
@@ -132,15 +121,15 @@ export async function startCluster(options: { natsUrl?: string } = {}): Promise<
       return { service, id: String(service.ready['pool_id']), sandboxes: path.join(data, 'sandboxes'), host };
     },
     async holder(sessionId, threadId = primaryThreadId(sessionId)) {
-      const [worker, until] = await fields(`${stateKey}${sessionId}:t:${threadId}:state`, 'lease_worker', 'lease_until');
+      const [worker, until] = await reader.hmget(threadKeys(sessionId, threadId).state, 'lease_worker', 'lease_until');
       return !worker || Number(until) < Date.now() ? null : Number(worker.split('-').at(-2));
     },
     async epoch(sessionId, threadId) {
-      const [epoch] = await fields(`${stateKey}${sessionId}:t:${threadId}:state`, 'epoch');
-      return Number(epoch ?? 0);
+      return Number((await reader.hget(threadKeys(sessionId, threadId).state, 'epoch')) ?? 0);
     },
     async binding(sessionId) {
-      const [generation, sandbox, pool] = await fields(`${stateKey}${sessionId}:state`, 'sandbox_generation', 'sandbox_id', 'sandbox_pool');
+      const { state } = sessionKeys(sessionId);
+      const [generation, sandbox, pool] = await reader.hmget(state, 'sandbox_generation', 'sandbox_id', 'sandbox_pool');
       return generation ? { generation: Number(generation), sandbox_id: sandbox || null, pool_id: pool || null } : null;
     },
     async jobLines(sessionId) {

@@ -40,7 +40,7 @@ function startWorker(): Promise<Service> {
 }
 
 test('kill -9 of the worker of each thread in turn: only its own thread pauses, in one sandbox, every call once', async () => {
-  const redis = createRedis(cluster.redis.url, 'patient', silentLogger, 'test');
+  const redis = createRedis(cluster.redisUrl, 'patient', silentLogger, 'test');
   const blobs = createDirectoryBlobStore(cluster.blobs);
   const deps = { redis, blobs, ids: randomIds, hourNano: 0, log: silentLogger, clock: { now: Date.now } };
   const log = createSessionLog(deps);

@@ -1,8 +1,9 @@
 /**
  * The format of an installation's data, and the refusal of what a newer version wrote (DESIGN 5, I16).
  *
- * One key holds the format of the installation (see keys.ts). The number only grows. A process that finds a higher one than it knows ends: at its start, and within seconds while it runs. Between the
- * two every record is checked by itself, since each names its own format. 0.1.0 wrote neither: no number means 1.
+ * One key holds the format of the installation (see keys.ts). The number only grows. A process that finds a higher one than it knows ends: at
+ * its start, and within seconds while it runs. Between the two every record is checked by itself, since each names its own format. 0.1.0 wrote
+ * neither: no number means 1.
  */
 import { AppError } from './errors.ts';
 import { FORMAT_KEY, SIGN_OF_0_1_0 } from './keys.ts';

@@ -148,7 +148,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await client.get(KEY)).toBe('patience');
   });
 
-  test('a loss and the return are told once each, and no password', { timeout: FAILOVER_MS }, async () => {
+  test('each loss is told once, then the return, and no password', { timeout: FAILOVER_MS }, async () => {
     const { log, messages, lines } = recordingLog();
     using redis = clientOf(place.url, 'patient', log);
     await redis.set(KEY, 'x');
@@ -160,9 +160,9 @@ describe.each(KINDS)('on %s', (kind) => {
     await until(() => messages().includes('redis connection is back') || messages().includes('redis node is back'), {
       what: 'the return is told',
     });
-    const count = (message: string) => messages().filter((each) => each === message).length;
-    expect(count('redis connection lost')).toBeLessThanOrEqual(1);
-    expect(count('redis connection is back')).toBe(count('redis connection lost'));
+    // A fail-over on the way is another loss.
+    const turns = messages().filter((message) => message.startsWith('redis connection'));
+    for (const [i, message] of turns.entries()) expect(message).toBe(i % 2 === 0 ? 'redis connection lost' : 'redis connection is back');
     expect(messages().length).toBeLessThan(4 * place.servers.length);
     expect(lines.join()).not.toContain(PASSWORD);
   });

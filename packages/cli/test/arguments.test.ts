@@ -72,6 +72,25 @@ test('a server of the user that does not answer is told before anything is start
   expect(nats.code).toBe(2);
 });
 
+test.each([
+  [
+    'redis+cluster://:hidden@127.0.0.1:65001,127.0.0.1:65002',
+    'nothing answers at 127.0.0.1:65001 (ECONNREFUSED); nothing answers at 127.0.0.1:65002',
+  ],
+  [
+    'redis+sentinel://:hidden@127.0.0.1:65001,[::1]:65002/main',
+    'nothing answers at 127.0.0.1:65001 (ECONNREFUSED); nothing answers at ::1:65002',
+  ],
+  ['redis+sentinel://:hidden@127.0.0.1:65001', 'the name of the master is missing'],
+  ['redis+cluster://', 'give a URL such as redis://127.0.0.1:6379, redis+cluster://127.0.0.1:7000,127.0.0.1:7001 or redis+sentinel://'],
+  ['redis+cluster://:hidden@127.0.0.1:65001,:1', 'give a URL such as redis://'],
+])('of a cluster or sentinels every address is tried: %s', async (url, problem) => {
+  const { code, err } = await run(['up', '--port', '0'], { REDIS_URL: url });
+  expect(err).toContain(`REDIS_URL: ${problem}`);
+  expect(err).not.toContain('hidden');
+  expect(code).toBe(2);
+});
+
 test('a log level in the environment is checked like the option', async () => {
   expect(await run(['up'], { MANYHANDS_LOG_LEVEL: 'loud' })).toMatchObject({ code: 2 });
 });

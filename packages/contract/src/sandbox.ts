@@ -143,7 +143,7 @@ export type ParkRequest = z.infer<typeof ParkRequest>;
 export const ReleaseRequest = z.object({ ...lease });
 export type ReleaseRequest = z.infer<typeof ReleaseRequest>;
 
-/** What is mounted from here on, all of it. The same revision again does nothing. */
+/** What is mounted from here on, all of it. The same revision again, or the older one of a thread that is behind, does nothing. */
 export const MountRequest = z.object({
   ...lease,
   revision: z.int().min(1),

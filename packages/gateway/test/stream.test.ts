@@ -74,16 +74,16 @@ describe('a stream', () => {
     expect(viewer.frames[0]).toEqual({ id: undefined, event: 'ping', data: { type: 'ping' } });
   });
 
-  test('tells a message twice, queued and stamped, and everything else once, in the order of the list', async () => {
+  test('tells a message twice, queued and processed, and everything else once, in the order of the list', async () => {
     const session = await gateway.session();
     using viewer = await view(streamPath(session.id));
     await gateway.send(session.id, 'hello');
     await gateway.turn(session.id);
     await viewer.until((events) => events.at(-1)?.event === 'session.status_idle', 'the turn ends');
-    expect(viewer.types()).toEqual(['user.message', 'user.message', 'agent.message', 'session.status_idle']);
-    const [queued, stamped] = viewer.events();
+    expect(viewer.types()).toEqual(['user.message', 'user.message', 'agent.message', 'session.thread_status_idle', 'session.usage', 'session.status_idle']);
+    const [queued, processed] = viewer.events();
     expect(queued?.data['processed_at']).toBeNull();
-    expect(stamped?.data).toEqual({ ...queued?.data, processed_at: expect.any(String) });
+    expect(processed?.data).toEqual({ ...queued?.data, processed_at: expect.any(String) });
     for (const { id, event, data } of viewer.events()) expect([id, event]).toEqual([data['id'], data['type']]);
     const { data: listed } = await client.beta.sessions.events.list(session.id);
     expect(
@@ -192,7 +192,7 @@ describe('resuming', () => {
     }
     const first = (await client.beta.sessions.events.list(session.id)).data[0]?.id ?? '';
     using full = await view(streamPath(session.id, `?after=${first}`));
-    await full.until((events) => events.length === 11, 'the whole rest');
+    await full.until((events) => events.length === 17, 'the whole rest');
     // In front stands the queued form of the first message, which is what the full view was resumed behind.
     const told = ['', ...full.events().map(({ data }) => JSON.stringify(data))];
     const ids = [first, ...full.events().map(({ id }) => id ?? '')];
@@ -210,7 +210,7 @@ describe('resuming', () => {
       }
     }
     await gateway.send(session.id, 'live');
-    await full.until((events) => events.length === 12, 'the live message');
+    await full.until((events) => events.length === 18, 'the live message');
   });
 
   test('a viewer that is cut off again and again and resumes sees every event once and in order', async () => {

@@ -22,6 +22,7 @@ import {
   type Feed,
   type SessionRecord,
   type SessionWriter,
+  type ThreadRecord,
 } from '@manyhands/session-log';
 import { createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { silentLogger, startTestNats, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
@@ -79,14 +80,18 @@ export interface Worker {
 export type Parking = Awaited<ReturnType<typeof startParking>>;
 export type Session = Awaited<ReturnType<Parking['session']>>;
 
-/** A blob store that is away when `outage` says so. */
+/** A blob store that is away when `outage` says so, and takes its time as `slow` does. */
 function breakable(store: BlobStore) {
-  const faults = { outage: (_operation: string, _key: string): Error | null => null };
+  const faults = {
+    outage: (_operation: string, _key: string): Error | null => null,
+    slow: null as ((operation: string, key: string) => Promise<void>) | null,
+  };
   const through =
     <A extends [string, ...unknown[]], T>(operation: string, call: (...args: A) => Promise<T>) =>
     async (...args: A): Promise<T> => {
       const error = faults.outage(operation, args[0]);
       if (error) throw error;
+      await faults.slow?.(operation, args[0]);
       return call(...args);
     };
   const blobs: BlobStore = {
@@ -164,7 +169,7 @@ export async function startParking() {
     ids: randomIds,
     logger: silentLogger,
     metrics: createHarnessMetrics(createMetrics('harness')),
-    settings: settingsOf(harnessEnv.parse({ MANYHANDS_MODEL_RETRY_BASE_MS: '1', MANYHANDS_MODEL_RETRY_CAP_MS: '5' }), 'test'),
+    settings: { ...settingsOf(harnessEnv.parse({}), 'test'), maxTokens: 64_000, retryBaseMs: 1, retryCapMs: 5 },
   };
 
   async function session(tools: object[], { budget = null }: { budget?: Budget | null } = {}) {
@@ -191,6 +196,7 @@ export async function startParking() {
     const dueKey = `${stateKey!.slice(0, stateKey!.indexOf(':2:'))}:due`;
     const appends = new Map<string, number>();
     let sends = 0;
+    let lastSend: Parameters<typeof log.send>[0] | null = null;
 
     /** The writer of a worker that dies: nothing it does counts after that. */
     function mortal(threadId: string, { death = null, onAppend, deps: own }: Worker): { writer: SessionWriter; died(): boolean } {
@@ -241,9 +247,33 @@ export async function startParking() {
         drain,
       );
       if (!worker.died()) return end;
-      // Its lease runs out.
-      await redis.hset(`${base}:t:${threadId}:state`, 'lease_until', '0');
+      await expire(threadId);
       return 'died';
+    }
+    /** A message from the primary thread, which must have work, to a child, which is made if `record` is given. */
+    async function tell(child: string, message: ClientEventBody, record?: ThreadRecord): Promise<void> {
+      const taken = await writer.acquire({ sessionId: id, threadId: primary, workspaceId: WORKSPACE }, 'teller', 5_000);
+      if (!('lease' in taken) || message.type !== 'user.message') throw new Error('the primary thread has no work');
+      const { lease } = taken;
+      const mint = () => randomIds.eventId(lease.sequence);
+      const { content } = message;
+      const told = await writer.append(lease, 1, {
+        entries: [],
+        threads: record ? [{ record, eventId: mint() }] : [],
+        messages: [
+          {
+            to: child,
+            sent: { id: mint(), body: { type: 'agent.thread_message_sent', to_session_thread_id: child, to_agent_name: 'kid', content } },
+            received: { id: mint(), body: { type: 'agent.thread_message_received', from_session_thread_id: primary, content } },
+          },
+        ],
+      });
+      if (told.outcome !== 'applied') throw new Error(`a message to a child was refused: ${told.outcome}`);
+      await writer.release(lease, 'done');
+    }
+    /** The lease runs out. */
+    async function expire(threadId = primary): Promise<void> {
+      await redis.hset(`${base}:t:${threadId}:state`, 'lease_until', '0');
     }
 
     return {
@@ -259,6 +289,7 @@ export async function startParking() {
       /** When a sweep may look at a thread, on Redis' clock. */
       dueAtMs: async (threadId = primary) => Number(await redis.zscore(dueKey, `${id}|${threadId}|${WORKSPACE}`)),
       work,
+      expire,
       /** Of the session. */
       state: async () => (await log.get(id))!.state,
       thread: async (threadId = primary) => (await log.thread((await log.get(id))!, threadId))!.state,
@@ -269,33 +300,22 @@ export async function startParking() {
         const holders = await Promise.all(keys.map((key) => redis.hget(key, 'lease_worker')));
         return holders.some((holder) => holder !== null && holder !== '');
       },
-      send: (...bodies: ClientEventBody[]) => log.send({ sessionId: id, bodies, digest: `${id}${sends++}`, isRetry: false }),
+      send(...bodies: ClientEventBody[]) {
+        lastSend = { sessionId: id, bodies, digest: `${id}${sends++}`, isRetry: false };
+        return log.send(lastSend);
+      },
+      /** The last request once more, as a client that saw no answer does. */
+      sendAgain: () => log.send({ ...lastSend!, isRetry: true }),
       history: async (threadId = primary): Promise<SessionEvent[]> =>
         (await log.listEvents(id, { limit: 1000, order: 'asc' }, threadId)).events,
       /** A child that is given a message, by a worker of the primary thread, which must have work. */
       async spawn(childTools: object[], message: ClientEventBody): Promise<string> {
-        const taken = await writer.acquire({ sessionId: id, threadId: primary, workspaceId: WORKSPACE }, 'spawner', 5_000);
-        if (!('lease' in taken) || message.type !== 'user.message') throw new Error('the primary thread has no work');
-        const { lease } = taken;
         const child = randomIds.id('thread');
-        const mint = () => randomIds.eventId(lease.sequence);
-        const { content } = message;
-        await writer.append(lease, 1, {
-          entries: [],
-          threads: [
-            { record: { id: child, agent: { ...agent, name: 'kid', tools: resolveTools(ToolsIn.parse(childTools)) } }, eventId: mint() },
-          ],
-          messages: [
-            {
-              to: child,
-              sent: { id: mint(), body: { type: 'agent.thread_message_sent', to_session_thread_id: child, to_agent_name: 'kid', content } },
-              received: { id: mint(), body: { type: 'agent.thread_message_received', from_session_thread_id: primary, content } },
-            },
-          ],
-        });
-        await writer.release(lease, 'done');
+        const record = { id: child, agent: { ...agent, name: 'kid', tools: resolveTools(ToolsIn.parse(childTools)) } };
+        await tell(child, message, record);
         return child;
       },
+      tell,
       /** Workers, one after the other, or one for each thread at once, until there is nothing to do. */
       async settle(how: Worker = {}, together = false): Promise<void> {
         for (let rounds = 0; ; rounds++) {

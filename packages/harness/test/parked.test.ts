@@ -92,6 +92,38 @@ describe('a parked session', () => {
     }
   });
 
+  test('takes up what its client said while it worked, whatever the feed brings', async () => {
+    const session = await parking.session([builtin('web_search', 'always_ask')]);
+    const { feed } = parking.deps;
+    await session.send(script([{ blocks: [CALLS[1]!, CALLS[3]!] }, END]));
+    await session.work(session.primary, {
+      deps: { feed: { ...feed, follow: () => ({ close: () => {} }) } },
+      async onAppend(n) {
+        // Behind it comes the result of the call that is refused: the word lies before it in the log.
+        if (n === 2) await session.send(confirm(await use(session, 'web_search'), 'allow'));
+      },
+    });
+    await session.settle();
+    expect(told(await session.history()).slice(-4)).toEqual(['allow web_search', 'result web_search', 'agent.message', 'idle end_turn']);
+  });
+
+  test('passes over no answer that comes while a checkpoint is written', async () => {
+    const session = await parking.session([custom('look_up')]);
+    // So many that the first answer makes a checkpoint worth while.
+    await session.send(...Array.from({ length: 250 }, () => INTERRUPT));
+    await session.send(script([{ blocks: [CALLS[0]!] }, END]));
+    let answered = false;
+    parking.faults.slow = async (operation, key) => {
+      if (answered || operation !== 'put' || !key.includes('/context/')) return;
+      answered = true;
+      await session.send(answer(await use(session, 'look_up'), 'found'));
+    };
+    await session.settle();
+    parking.faults.slow = null;
+    expect(answered).toBe(true);
+    expect(told(await session.history()).slice(-4)).toEqual(['use look_up', 'answer look_up', 'agent.message', 'idle end_turn']);
+  });
+
   test('of an interrupt gets an error for every call, and is idle again without another request', async () => {
     const session = await parking.session(TOOLS);
     await session.send(script([{ blocks: CALLS }, END]));

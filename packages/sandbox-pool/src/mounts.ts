@@ -58,7 +58,7 @@ export async function mountFiles(
   { restored, log }: MountOptions,
 ): Promise<void> {
   const before = await readNote(directory);
-  if (before?.revision === revision) return;
+  if (before && before.revision >= revision) return;
   const known: Noted['files'] = { ...before?.files };
   const blobAt = new Map(wanted.map((file) => [file.path, file.blob]));
   const places = new Map(wanted.map((file) => [file.path, placeOf(directory, file.path)]));

@@ -65,6 +65,9 @@ describe('mounted files', () => {
     expect(await sandbox.bash(`echo x > ${UPLOADS}/new 2>&1; echo x > deep/c.txt; echo $?`)).toMatch(/1$/);
     await sandbox.mount(2, { [`${UPLOADS}/a/b.txt`]: 'other' });
     expect(await sandbox.bash(`cat ${UPLOADS}/a/b.txt; ls deep`)).toBe('otherown');
+    // From a thread that is behind: it takes nothing back.
+    expect(await sandbox.mount(1, { [`${UPLOADS}/a/b.txt`]: 'one' })).toMatchObject({ ok: true });
+    expect(await sandbox.bash(`cat ${UPLOADS}/a/b.txt`)).toBe('other');
     await sandbox.mount(3, {});
     expect(await sandbox.bash(`ls -A ${UPLOADS}`)).not.toContain('a');
   });

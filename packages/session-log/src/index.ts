@@ -2,6 +2,8 @@
 
 export { createFeed } from './feed/feed.ts';
 export type { Feed, FollowOptions, Subscription } from './feed/feed-port.ts';
+/** Where a session lies, for tests and tools. */
+export { sessionKeys, threadKeys } from './keys.ts';
 export { upgradeSessions } from './legacy/upgrade.ts';
 export type {
   CreateSession,

@@ -25,6 +25,7 @@ export type ScriptedRedis = Redis & {
   mhDue(...keysAndArguments: Argument[]): Promise<string[]>;
   mhIndex(...keysAndArguments: Argument[]): Promise<string[]>;
   mhHeads(...keysAndArguments: Argument[]): Promise<Reply>;
+  mhEnds(...keysAndArguments: Argument[]): Promise<[head: number, queued: string[], shown: string[]]>;
   mhRead(...keysAndArguments: Argument[]): Promise<RawEntry[]>;
   mhFindTime(...keysAndArguments: Argument[]): Promise<number>;
   mhFindSequence(...keysAndArguments: Argument[]): Promise<number>;
@@ -46,6 +47,7 @@ const SCRIPTS = {
   mhDue: 'due.1',
   mhIndex: 'index.1',
   mhHeads: 'heads.1',
+  mhEnds: 'ends.1',
   mhRead: 'read.1',
   mhFindTime: 'find-time.1',
   mhFindSequence: 'find-sequence.1',

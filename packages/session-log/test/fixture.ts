@@ -44,7 +44,10 @@ export function createMemoryBlobStore(): BlobStore {
 }
 
 export async function startFixture() {
-  const server = await startTestRedis();
+  return fixtureOn(await startTestRedis());
+}
+/** On a server of another kind, which ends with it. */
+export async function fixtureOn<S extends AsyncDisposable & { readonly url: string }>(server: S) {
   const directory = await temporaryDirectory('session-log');
   const redis = createRedis(server.url, 'patient', silentLogger, 'test');
   const blobs = createDirectoryBlobStore(directory.path);

@@ -112,7 +112,7 @@ describe("copies in the primary's log", () => {
     const sequences = new Set(copies.map(({ sequence }) => sequence));
     expect(copies.map(told)).toEqual(originals.filter(({ sequence }) => sequences.has(sequence)).map(told));
     expect(originals.every(({ copyOf }) => copyOf === null)).toBe(true);
-    expect(copies.every((entry) => entry.event.session_thread_id === child)).toBe(true);
+    for (const copy of copies) expect(copy.event).toMatchObject({ session_thread_id: child });
     // Both appearances of the confirmation: the second says where the primary's log shows the first.
     const [first, second] = copies.filter((entry) => entry.event.type === 'user.tool_confirmation');
     expect([first!.kind, second!.kind, second!.arrival]).toEqual(['queued', 'event', first!.position]);

@@ -27,6 +27,8 @@ const RETRY_BASE_MS = 100;
 const RETRY_CAP_MS = 5_000;
 /** Over 1.5 to 3 seconds. */
 const BODY_TRIES = 5;
+/** Who could not go on for so long says so, once. */
+const WARNED_FAILURES = 6;
 
 type Phase = 'starting' | 'reading' | 'blocked' | 'live' | 'ended';
 /** It took no more: `room` resolves when it does. In an object, so that an async function can answer it without waiting for it. */
@@ -98,11 +100,17 @@ export function createFollower(
     }
     return null;
   }
+  /** It has what was told of, and what is behind that is to be told of. */
+  function hasAll(): boolean {
+    return watch.sure && position >= watch.head;
+  }
   function block({ room }: Full): void {
     phase = 'blocked';
     room.then(
       () => {
-        if (is('blocked')) catchUp();
+        if (!is('blocked')) return;
+        if (hasAll()) phase = 'live';
+        else catchUp();
       },
       (error: unknown) => end(ensureError(error)),
     );
@@ -118,8 +126,7 @@ export function createFollower(
         const full = await step();
         if (!is('reading')) return;
         if (full) block(full);
-        // It has what was told of, and what is behind that is to be told of.
-        else if (watch.sure && position >= watch.head) phase = 'live';
+        else if (hasAll()) phase = 'live';
       } catch (error) {
         if (!is('reading')) return;
         await afterFailure(ensureError(error));
@@ -155,7 +162,8 @@ export function createFollower(
     failures++;
     if (hasCode(error, 'internal')) unreadable++;
     if (unreadable >= BODY_TRIES || hasCode(error, 'newer_format', 'aborted')) return end(error);
-    log.debug({ err: error, threadId: watch.threadId, position, failures }, 'a log could not be read; trying again');
+    const facts = { err: error, sessionId: watch.sessionId, threadId: watch.threadId, position, failures };
+    log[failures === WARNED_FAILURES ? 'warn' : 'debug'](facts, 'a log could not be read; trying again');
     await pause(backoffMs(failures, RETRY_BASE_MS, RETRY_CAP_MS), ended.signal).catch(() => {});
   }
 

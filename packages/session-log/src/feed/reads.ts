@@ -9,7 +9,7 @@
  */
 import { AppError, withinMs } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import { decodeEntries, decodeInline, entryBytes, entryHead, positionOf, type RawEntry } from '../log/entry.ts';
+import { decodeEntries, decodeInline, entryBytes, entryHead, INLINE_EVENT_MAX_BYTES, positionOf, type RawEntry } from '../log/entry.ts';
 import type { ScriptedRedis } from '../scripts.ts';
 import type { LogEntry } from '../types.ts';
 import { createLimit } from './limit.ts';
@@ -19,6 +19,8 @@ const PAGE_ENTRIES = 200;
 const PAGE_BYTES = 1024 * 1024;
 const READS_AT_ONCE = 16;
 const BODIES_AT_ONCE_BYTES = 64 * 1024 * 1024;
+/** What a body may have whose size is not told, as in entries of 0.1.0. */
+const UNTOLD_BODY_BYTES = 5 * 1024 * 1024;
 /** A fetch that takes longer is given up and tried again, so that it does not keep its share for ever. */
 const BODY_MS = 30_000;
 
@@ -55,7 +57,7 @@ export function createReads(redis: ScriptedRedis, blobs: BlobStore): Reads {
     const name = `${log} ${raw[0]}`;
     let fetch = bodies.get(name);
     if (!fetch) {
-      fetch = fetching(entryBytes(entryHead(raw)), async () => {
+      fetch = fetching(bodyBytes(raw), async () => {
         const [entry] = await withinMs(decodeEntries(blobs, [raw]), BODY_MS);
         return entry!;
       }).finally(() => bodies.delete(name));
@@ -116,6 +118,11 @@ export function createReads(redis: ScriptedRedis, blobs: BlobStore): Reads {
   };
 }
 
+/** A body that is in a blob is larger than any in an entry. */
+function bodyBytes(raw: RawEntry): number {
+  const bytes = entryBytes(entryHead(raw));
+  return bytes > INLINE_EVENT_MAX_BYTES ? bytes : UNTOLD_BODY_BYTES;
+}
 /** Like `decodeInline`; what is no entry is told as such. */
 export function decodeSafely(raw: RawEntry): LogEntry | null {
   try {

@@ -99,7 +99,7 @@ export function entryHead(raw: RawEntry, fields: ReadonlyMap<string, string> = f
 function entryOf(head: EntryHead, fields: ReadonlyMap<string, string>, json: string): LogEntry {
   const { position, sequence, kind, id, type, time, arrival, copyOf } = head;
   const hidden = fields.get('x') ?? '';
-  const body = JSON.parse(json) as object;
+  const body = JSON.parse(json) as { session_thread_id?: string | null };
   return {
     position,
     sequence,
@@ -109,8 +109,8 @@ function entryOf(head: EntryHead, fields: ReadonlyMap<string, string>, json: str
       type,
       processed_at: time === null ? null : timestamp(time),
       ...body,
-      // What the primary's log shows of a child names it.
-      ...(copyOf === null ? {} : { session_thread_id: copyOf }),
+      // What the primary's log shows of a child names it; what is about a thread names that one itself.
+      ...(copyOf === null ? {} : { session_thread_id: body.session_thread_id ?? copyOf }),
     } as SessionEvent,
     hidden: hidden === '' ? null : JSON.parse(hidden),
     arrival,

@@ -1,8 +1,9 @@
 /**
  * Listing events of a thread (CONTRACT 8 I): processed ones by position, queued ones last in arrival order; descending is the exact reverse.
  *
- * - The queued ones are read before the head of the log is, and the log up to that head. An event that is processed in between is then seen
- *   twice and shown once, in its processed form; read the other way round it would be missed (I2).
+ * - What is queued and the head of the log are read at one moment: every event is in one of the two. Ascending pages go on where the log was
+ *   left, and leave out what they gave out as queued. Descending ones list what there was when the first of them was made: what was queued
+ *   then and is processed by now has its place among the queued ones. So no event is missed, and none is shown twice (I2).
  * - A page costs the same wherever it is and however long the log (I14): a time is found by halving, types by their index, bodies are read
  *   for the events of the page only, and a page looks at a bounded number of entries and bytes. One that has to stop there is shorter than
  *   asked for, with a cursor; empty only for types in a log from before there was an index.
@@ -16,7 +17,7 @@ import { type ThreadKeys, threadKeys } from '../keys.ts';
 import type { EventQuery } from '../log-port.ts';
 import type { ScriptedRedis } from '../scripts.ts';
 import type { LogEntry } from '../types.ts';
-import { BODIES_MAX_BYTES, decodeEntries, type EntryHead, entryBytes, entryHead, type RawEntry } from './entry.ts';
+import { BODIES_MAX_BYTES, decodeEntries, type EntryHead, entryBytes, entryHead, positionOf, type RawEntry } from './entry.ts';
 import { type Stretch, stretchesOf } from './type-index.ts';
 
 const CHUNK = 500;
@@ -30,6 +31,9 @@ const EventPlace = z.strictObject({
   p: z.int().nullable(),
   /** Arrival of the last queued event given out; null if none was. */
   q: z.int().nullable(),
+  /** While a descending list is among the queued events: the head when it began, and how many were queued then that it has not given out. */
+  h: z.int().optional(),
+  c: z.int().optional(),
 });
 type EventPlace = z.infer<typeof EventPlace>;
 const isEventPlace = (value: unknown): value is EventPlace => EventPlace.safeParse(value).success;
@@ -67,17 +71,46 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
   async function pending(sessionId: string, known?: number[], threadId = primaryThreadId(sessionId)): Promise<LogEntry[]> {
     return readAt(sessionId, threadId, known ?? (await redis.lrange(threadKeys(sessionId, threadId).queue, 0, -1)));
   }
-  /** What is queued, and then the head of the log. */
-  async function ends(keys: ThreadKeys): Promise<{ queued: EntryHead[]; head: number }> {
-    // One connection, one slot: they are answered in this order.
-    const [queue, shown, head] = await Promise.all([
-      redis.lrange(keys.queue, 0, -1),
-      redis.lrange(keys.shown, 0, -1),
-      redis.hget(keys.state, 'head'),
-    ]);
-    const positions = shown.length === 0 ? queue : [...queue, ...shown].sort((a, b) => Number(a) - Number(b));
-    const queued = await at(keys, positions);
-    return { queued: queued.map((raw) => entryHead(raw)).filter(({ type }) => isShownQueued(type)), head: Number(head ?? 0) };
+  /** The head of the log and what is queued, in arrival order. */
+  async function ends(keys: ThreadKeys): Promise<{ head: number; queued: number[] }> {
+    const [head, queue, shown] = await redis.mhEnds(keys.state);
+    return { head, queued: [...queue, ...shown].map(Number).sort((a, b) => a - b) };
+  }
+  /** The entries at these positions that are shown before they are processed, read as they are wanted; some may be known in a later form. */
+  async function* queuedEntries(
+    keys: ThreadKeys,
+    positions: readonly number[],
+    later: ReadonlyMap<number, EntryHead> = new Map(),
+  ): AsyncGenerator<EntryHead> {
+    for (let i = 0; i < positions.length; i += FIRST_CHUNK_MIN) {
+      const part = positions.slice(i, i + FIRST_CHUNK_MIN);
+      const raw = await at(
+        keys,
+        part.filter((position) => !later.has(position)),
+      );
+      const heads = new Map(raw.map((entry) => [positionOf(entry), entryHead(entry)]));
+      for (const position of part) {
+        const entry = later.get(position) ?? heads.get(position);
+        if (entry && isShownQueued(entry.type)) yield entry;
+      }
+    }
+  }
+  /** What was queued at `began` in front of `before`, and is processed by now: `count` entries by arrival. */
+  async function processedSince(
+    keys: ThreadKeys,
+    began: number,
+    head: number,
+    before: number,
+    count: number,
+  ): Promise<Map<number, EntryHead>> {
+    const found = new Map<number, EntryHead>();
+    if (count <= 0) return found;
+    for await (const entry of entries(keys, { from: began + 1, to: head }, FIRST_CHUNK_MIN)) {
+      if (entry.kind !== 'event' || entry.arrival === null || entry.arrival > began || entry.arrival >= before) continue;
+      found.set(entry.arrival, entry);
+      if (found.size === count) break;
+    }
+    return found;
   }
 
   /** Where the events of these times are: processed_at never goes back. */
@@ -139,18 +172,18 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
       marks.push({ p: position, q: arrival });
       return true;
     };
-    /** Takes what is processed; false when the page ends there. */
-    const takeProcessed = async (head: number, skip: (arrival: number) => boolean): Promise<boolean> => {
+    /** Takes what is processed up to `last`; false when the page ends there. */
+    const takeProcessed = async (last: number, skip: (entry: EntryHead) => boolean): Promise<boolean> => {
       let looked = 0;
       let edge = position;
-      for await (const entry of candidates(keys, query, head, position)) {
+      for await (const entry of candidates(keys, query, last, position)) {
         if (++looked > LOOK_MAX && (page.length > 0 || query.types)) {
           position = edge;
           more = true;
           return false;
         }
         edge = entry.position;
-        if (entry.kind !== 'event' || (entry.arrival !== null && skip(entry.arrival))) continue;
+        if (entry.kind !== 'event' || skip(entry)) continue;
         const taken = take(entry, () => {
           position = entry.position;
         });
@@ -158,35 +191,35 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
       }
       return true;
     };
+    /** Takes what was queued; false when the page ends there. What is queued has no time, so that it matches no range. */
+    const takeQueued = async (positions: readonly number[], later?: ReadonlyMap<number, EntryHead>): Promise<boolean> => {
+      if (query.range) return true;
+      for await (const entry of queuedEntries(keys, positions, later)) {
+        const taken = take(entry, () => {
+          arrival = entry.arrival ?? entry.position;
+        });
+        if (!taken) return false;
+      }
+      return true;
+    };
 
     const { queued, head } = await ends(keys);
+    /** Of a descending list: its beginning, and what was queued then and was not given out before this page. */
+    let began = head;
+    let toGive: number[] = [];
     if (query.order === 'asc') {
-      const seen = new Set<number>();
-      let open = await takeProcessed(head, (arrived) => {
-        seen.add(arrived);
-        // Given out on an earlier page as queued.
-        return arrival !== null && arrived <= arrival;
-      });
-      for (const entry of queued) {
-        if (!open) break;
-        if (seen.has(entry.position) || (arrival !== null && entry.position <= arrival)) continue;
-        open = take(entry, () => {
-          arrival = entry.position;
-        });
-      }
-    } else {
-      const given = new Set<number>();
-      let open = true;
-      for (const entry of position === null ? queued.toReversed() : []) {
-        if (!open) break;
-        if (arrival !== null && entry.position >= arrival) continue;
-        open = take(entry, () => {
-          arrival = entry.position;
-          given.add(entry.position);
-        });
-      }
-      if (open) await takeProcessed(head, (arrived) => given.has(arrived) || (arrival !== null && arrived >= arrival));
-    }
+      const given = arrival ?? 0;
+      // Given out on an earlier page as queued.
+      const skip = (entry: EntryHead) => entry.arrival !== null && entry.arrival <= given && isShownQueued(entry.type);
+      if (await takeProcessed(head, skip)) await takeQueued(queued.filter((place) => place > given));
+    } else if (position === null) {
+      began = cursor?.h ?? head;
+      const before = arrival ?? Number.POSITIVE_INFINITY;
+      const still = queued.filter((place) => place <= began && place < before);
+      const later = await processedSince(keys, began, head, before, (cursor?.c ?? still.length) - still.length);
+      toGive = [...still, ...later.keys()].sort((a, b) => b - a);
+      if (await takeQueued(toGive, later)) await takeProcessed(began, () => false);
+    } else await takeProcessed(head, () => false);
     const events = await decodeEntries(
       blobs,
       page.map(({ raw }) => raw),
@@ -199,9 +232,14 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
       position = last.p;
       arrival = last.q;
     }
+    const place: EventPlace = { p: position, q: arrival };
+    if (query.order === 'desc' && position === null) {
+      const last = arrival ?? Number.POSITIVE_INFINITY;
+      Object.assign(place, { h: began, c: toGive.filter((one) => one < last).length });
+    }
     return {
       events: events.map(({ event }) => event),
-      nextCursor: more ? encodeCursor(listName(sessionId, threadId), query.order, { p: position, q: arrival }) : null,
+      nextCursor: more ? encodeCursor(listName(sessionId, threadId), query.order, place) : null,
     };
   }
 

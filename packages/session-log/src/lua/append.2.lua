@@ -170,6 +170,8 @@ if idle then
   if number(session, 'running') == 0 and (not idle.silent or get(session, 'told') ~= 'idle') then
     tell_session_idle(session, idle.ids[2], idle.ids[3], header.rate)
   end
+  -- All that is left at work may be waiting to try again.
+  tell_session_rescheduled(session, idle.ids[3])
 end
 set(session, 'updated_at', session.now)
 set(thread, 'updated_at', session.now)

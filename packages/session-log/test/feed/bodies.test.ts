@@ -6,7 +6,7 @@ import { createFeed } from '../../src/feed/feed.ts';
 import { createSessionLog, type LogEntry } from '../../src/index.ts';
 import { threadKeys } from '../../src/keys.ts';
 import { createMemoryBlobStore, type Fixture, message, startFixture } from '../fixture.ts';
-import { createGate, type Following, follow, picture, upTo } from './followers.ts';
+import { createGate, type Following, follow, NO_LOOKS, picture, upTo } from './followers.ts';
 
 const MIB = 1024 * 1024;
 
@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => f[Symbol.asyncDispose]());
 
 function feedOn(blobs: BlobStore) {
-  const feed = createFeed({ redisUrl: f.server.url, redis: f.redis, blobs, log: silentLogger });
+  const feed = createFeed({ redisUrl: f.server.url, redis: f.redis, blobs, log: silentLogger, lookIntervalsMs: NO_LOOKS });
   return Object.assign(feed, { [Symbol.asyncDispose]: () => feed.close() });
 }
 const have = ({ entries }: Following, count: number) => until(() => entries.length >= count, { what: `${count} entries` });
@@ -29,7 +29,6 @@ test.concurrent.each([
 ])('a body that is %s ends its own followers with an error after what came before it, and stalls nobody else', async (_how, spoil) => {
   const { id, workspace_id } = await f.session();
   const other = await f.session();
-  // The feed sees the body as it is when it reads; it is spoilt before that.
   const gate = createGate();
   await using feed = feedOn({
     ...f.blobs,
@@ -40,19 +39,20 @@ test.concurrent.each([
   await f.send(id, message('1'));
   await have(live, 1);
   await f.send(id, message('2'), picture(100_000), message('4'));
-  for await (const key of f.blobs.list(`${workspace_id}/${id}/`)) await spoil(key);
-  gate.open();
   const late = follow(feed, id, 0);
+  const followers = [live, late];
+  await Promise.all(followers.map((follower) => have(follower, 2)));
   for (let i = 1; i <= 5; i++) {
     await f.send(other.id, message('small'), picture(100_000));
     await have(bystander, 2 * i);
   }
-  expect([live.errors, late.errors]).toEqual([[], []]);
-  await until(() => live.errors.length > 0 && late.errors.length > 0, { what: 'the end of both' });
+  for await (const key of f.blobs.list(`${workspace_id}/${id}/`)) await spoil(key);
+  gate.open();
+  await until(() => followers.every(({ errors }) => errors.length > 0), { what: 'the end of both' });
   await f.send(id, message('5'));
   await f.send(other.id, message('small'));
   await have(bystander, 11);
-  for (const { errors, positions } of [live, late]) {
+  for (const { errors, positions } of followers) {
     expect(errors).toMatchObject([{ code: 'internal' }]);
     expect(positions()).toEqual([1, 2]);
   }
@@ -184,10 +184,10 @@ test('a follower that catches up is handed at most 200 entries and a mebibyte at
   const { id } = await f.session();
   for (let i = 0; i < 40; i++) await f.send(id, message('x'.repeat(60_000)));
   for (let i = 0; i < 10; i++) await f.send(id, ...Array.from({ length: 50 }, () => message('x')));
-  const follower = follow(f.feed, id, 0);
+  await using feed = feedOn(f.blobs);
+  const follower = follow(feed, id, 0);
   await have(follower, 540);
   expect(follower.positions()).toEqual(upTo(540));
   expect(Math.max(...follower.deliveries.map(bytesOf))).toBeLessThan(1.1 * MIB);
   expect(Math.max(...follower.deliveries.map(({ length }) => length))).toBeLessThanOrEqual(200);
-  follower.close();
 });

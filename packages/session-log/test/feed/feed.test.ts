@@ -4,7 +4,7 @@ import { silentLogger, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createFeed, type Feed } from '../../src/index.ts';
 import { AGENT, type Fixture, message, startFixture } from '../fixture.ts';
-import { createGate, type Following, follow, NO_LOOKS, upTo } from './followers.ts';
+import { createGate, type Following, follow, NO_LOOKS, upTo, watchCommand } from './followers.ts';
 
 let f: Fixture;
 let feed: Feed;
@@ -89,6 +89,34 @@ test('a follower that cannot take more holds nobody up, is handed nothing meanwh
   expect(slow.positions()).toEqual(upTo(30));
   slow.close();
   quick.close();
+});
+
+test('a follower that had to wait for room and missed nothing meanwhile goes on without a read', async () => {
+  let reads = 0;
+  const redis = watchCommand(f.redis, 'mhRead', (read) => {
+    reads++;
+    return read();
+  });
+  const own = createFeed({ redisUrl: f.server.url, redis, blobs: f.blobs, log: silentLogger, lookIntervalsMs: NO_LOOKS });
+  const { id } = await f.session();
+  let gate = createGate();
+  const slow = follow(own, id, 0, { onEntries: () => gate.opened });
+  const quick = follow(own, id, 0);
+  await f.send(id, message('1'));
+  await have([slow, quick], 1);
+  gate.open();
+  await f.send(id, message('2'));
+  await have([slow, quick], 2);
+  const before = reads;
+  for (let i = 3; i <= 10; i++) {
+    gate = createGate();
+    await f.send(id, message(String(i)));
+    await have([slow, quick], i);
+    gate.open();
+  }
+  expect(reads).toBe(before);
+  expect(slow.positions()).toEqual(upTo(10));
+  await own.close();
 });
 
 test('all live followers of a thread get the same object for an entry, so that what is made of it can be kept by it', async () => {

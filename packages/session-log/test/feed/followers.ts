@@ -3,6 +3,7 @@ import { createSubscriber, type Redis, type Subscriber } from '@manyhands/base';
 import { type ClientEventBody, primaryThreadId } from '@manyhands/contract';
 import { silentLogger, until } from '@manyhands/test-kit';
 import type { Feed, LogEntry } from '../../src/index.ts';
+import { defineScripts, type ScriptedRedis } from '../../src/scripts.ts';
 
 /** Nothing is found by looking. */
 export const NO_LOOKS = { working: 3_600_000, others: 3_600_000 };
@@ -56,21 +57,62 @@ export function picture(bytes: number): ClientEventBody {
   return { type: 'user.message', content: [{ type: 'image', source: { type: 'base64', media_type: 'image/png', data } }] };
 }
 
-/** A real subscriber of which a test decides what arrives. `told` is called for every message that came from the server. */
-export function createLossySubscriber(url: string): Subscriber & { loses: (message: string) => boolean; came: number } {
+export interface LossySubscriber extends Subscriber {
+  /** Whether a message is lost. */
+  loses(message: string): boolean;
+  /** How many messages came from the server, lost ones among them. */
+  readonly came: number;
+  /** Channels are asked for once this has resolved. */
+  subscribes: Promise<void>;
+  /** As if the connection had been away. */
+  gap(): void;
+}
+/** A real subscriber of which a test decides what arrives. */
+export function createLossySubscriber(url: string): LossySubscriber {
   const real = createSubscriber(url, silentLogger, 'test-lossy');
-  const lossy = {
-    loses: (_message: string): boolean => false,
-    came: 0,
-    subscribe: (channel: string, onMessage: (message: string) => void) =>
-      real.subscribe(channel, (message) => {
-        if (!lossy.loses(message)) onMessage(message);
-        lossy.came++;
-      }),
-    onGap: real.onGap,
+  const gapListeners: (() => void)[] = [];
+  let came = 0;
+  const lossy: LossySubscriber = {
+    loses: () => false,
+    subscribes: Promise.resolve(),
+    get came() {
+      return came;
+    },
+    subscribe(channel, onMessage) {
+      const subscription = lossy.subscribes.then(() =>
+        real.subscribe(channel, (message) => {
+          if (!lossy.loses(message)) onMessage(message);
+          came++;
+        }),
+      );
+      const ready = subscription.then((made) => made.ready);
+      ready.catch(() => {});
+      return { ready, close: () => void subscription.then((made) => made.close()) };
+    },
+    onGap(listener) {
+      gapListeners.push(listener);
+      real.onGap(listener);
+    },
+    gap() {
+      for (const listener of gapListeners) listener();
+    },
     close: real.close,
   };
   return lossy;
+}
+
+/** A connection of which a test sees one command: `around` gets what it does and answers for it. */
+export function watchCommand<T>(
+  redis: Redis,
+  command: 'mhRead' | 'mhHeads',
+  around: (call: () => Promise<T>) => Promise<T>,
+): ScriptedRedis {
+  return new Proxy(defineScripts(redis), {
+    get(target, name) {
+      if (name !== command) return Reflect.get(target, name);
+      return (...of: Parameters<ScriptedRedis['mhRead']>) => around(() => target[command](...of) as Promise<T>);
+    },
+  });
 }
 
 /** Resolves when it may go on; until then it is waited for. */

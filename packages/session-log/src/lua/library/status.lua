@@ -157,15 +157,19 @@ local function tell_running(session, thread, session_event, thread_event)
   return add_event(session, thread, entry, true)
 end
 
--- A thread waits to try again; its session is told so when nothing else of it works.
+-- The session waits to try again when nothing else of it works; told when that is news.
+local function tell_session_rescheduled(session, id)
+  if get(session, 'status') ~= 'rescheduling' or get(session, 'told') == 'rescheduling' then return end
+  set(session, 'told', 'rescheduling')
+  add_event(session, primary_of(session), { id = id, type = 'session.status_rescheduled', body = '{}' })
+end
+
+-- A thread waits to try again, and perhaps its session.
 local function tell_rescheduled(session, thread, session_event, thread_event)
   set_thread_status(session, thread, 'rescheduling')
   local entry = { id = thread_event, type = 'session.thread_status_rescheduled', body = '{' .. thread_facts(thread) .. '}' }
   local position = add_event(session, thread, entry, true)
-  if get(session, 'status') == 'rescheduling' and get(session, 'told') ~= 'rescheduling' then
-    set(session, 'told', 'rescheduling')
-    add_event(session, primary_of(session), { id = session_event, type = 'session.status_rescheduled', body = '{}' })
-  end
+  tell_session_rescheduled(session, session_event)
   return position
 end
 
