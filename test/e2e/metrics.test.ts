@@ -367,7 +367,8 @@ describe('the listener of a process', () => {
       await scrape(gateway);
       const empty = await costOfScrape();
       const addedMs = Date.now();
-      for (let n = 0; n < 1_000; n++) await turnQueue.wake({ session_id: `sesn_${n}`, thread_id: `sthr_${n}`, workspace_id: 'wrkspc_test' });
+      for (let n = 0; n < 1_000; n++)
+        await turnQueue.wake({ session_id: `sesn_${n}`, thread_id: `sthr_${n}`, workspace_id: 'wrkspc_test' });
       const full = await costOfScrape();
       const found = await scrape(gateway);
       const passed = (Date.now() - addedMs) / 1000;

@@ -33,7 +33,7 @@ export {
   type Metrics,
   OTHER_VALUE,
 } from './metrics.ts';
-export { openStorage } from './open-storage.ts';
+export { openStorage, type StorageOptions } from './open-storage.ts';
 export { type Operations, type OperationsOptions, serveOperations } from './operations.ts';
 export { checkRedisVersion, createRedis, isCluster, pingRedis, type RedisPatience } from './redis.ts';
 export { parseRedisUrl, type RedisPlace } from './redis-url.ts';

@@ -24,7 +24,7 @@ export interface OpenOptions {
    * Makes data of an older format ready for this program. It may run again after a crash, and in several processes at once: what was done
    * already must do no harm when it is done again. Left out: nothing needs to be done but to raise the number.
    */
-  upgrade?(from: number): Promise<void>;
+  upgrade?(redis: Redis, from: number): Promise<void>;
 }
 
 /**
@@ -40,7 +40,7 @@ export async function openInstallation(redis: Redis, { upgrade }: OpenOptions = 
     const found = text === null ? (old ? 1 : FORMAT) : parseFormat(text);
     assertInstallation(found);
     if (text === String(FORMAT)) return;
-    if (typeof found === 'number' && found < FORMAT) await upgrade?.(found);
+    if (typeof found === 'number' && found < FORMAT) await upgrade?.(redis, found);
     // Not raised: another process was faster. What it wrote is looked at like anything else.
     if (await raise(redis, text)) return;
   }

@@ -2,10 +2,24 @@
 import { type OpenOptions, openInstallation, watchInstallation } from './installation.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { Logger } from './log.ts';
-import { checkRedisVersion, type Redis } from './redis.ts';
+import type { Operations } from './operations.ts';
+import { checkRedisVersion, createRedis, pingRedis, type Redis, type RedisPatience } from './redis.ts';
 
-/** Rejects with the remedy; while the process runs, a newer process that raises the format ends it. */
-export async function openStorage(redis: Redis, lifecycle: Lifecycle, log: Logger, options: OpenOptions = {}): Promise<void> {
+export interface StorageOptions extends OpenOptions {
+  url: string;
+  patience: RedisPatience;
+  /** Of the process: the connection's name at the server. */
+  name: string;
+  lifecycle: Lifecycle;
+  operations: Operations;
+  log: Logger;
+}
+
+/** Rejects with the remedy. While the process runs, a newer process that raises the format ends it. */
+export async function openStorage({ url, patience, name, lifecycle, operations, log, ...options }: StorageOptions): Promise<Redis> {
+  const redis = createRedis(url, patience, log, name);
+  lifecycle.onShutdown('redis', () => redis.disconnect());
+  operations.check('redis', () => pingRedis(redis));
   await checkRedisVersion(redis);
   await openInstallation(redis, options);
   const watching = watchInstallation(
@@ -17,4 +31,5 @@ export async function openStorage(redis: Redis, lifecycle: Lifecycle, log: Logge
     log,
   );
   lifecycle.onShutdown('format', () => watching.stop());
+  return redis;
 }

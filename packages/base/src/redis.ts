@@ -74,7 +74,7 @@ function watchNodes(cluster: Cluster, log: Logger, connection: string): void {
 }
 
 /** A server's error carries the command that it answers, which may be the one with the password (I7). */
-function withoutCommand(error: Error): Error {
+export function withoutCommand(error: Error): Error {
   const { name, message, stack } = error;
   return Object.assign(new Error(message), { name, stack });
 }
@@ -90,22 +90,22 @@ function masters(redis: Redis): Redis[] {
 }
 
 /**
- * Whether the server answers now; of a cluster, whether it serves all slots and each master answers. A connection that is away is not waited
+ * Whether the server answers now; of a cluster, whether each master answers and sees all slots served. A connection that is away is not waited
  * for, so that repeated asking queues nothing.
  */
 export async function pingRedis(redis: Redis): Promise<void> {
   if (redis.status !== 'ready') throw notConnected();
-  if (isCluster(redis)) {
-    const state = /^cluster_state:(\w+)/m.exec(await redis.cluster('INFO'))?.[1];
-    if (state !== 'ok') throw new AppError('unavailable', 'the cluster does not serve all slots');
+  if (!isCluster(redis)) {
+    await redis.ping();
+    return;
   }
-  await Promise.all(
-    masters(redis).map(async (master) => {
-      // One that was not needed yet connects now.
-      if (master.status !== 'ready' && master.status !== 'wait') throw notConnected();
-      await master.ping();
-    }),
-  );
+  const states = masters(redis).map(async (master) => {
+    // One that was not needed yet connects now.
+    if (master.status !== 'ready' && master.status !== 'wait') throw notConnected();
+    return /^cluster_state:ok\r?$/m.test(await master.cluster('INFO'));
+  });
+  if (states.length === 0) throw notConnected();
+  if ((await Promise.all(states)).includes(false)) throw new AppError('unavailable', 'the cluster does not serve all slots');
 }
 
 function notConnected(): AppError {

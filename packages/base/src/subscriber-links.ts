@@ -3,7 +3,7 @@
  * cluster that has channels.
  *
  * For clusters this is not the library's own group of sharded subscribers: that one tells neither when a subscription exists again nor that
- * one could not be made, and connects without a pause to a node that is gone (docs/OPERATIONS.md says what is promised).
+ * one could not be made, and connects to a node that is gone again and again without a pause.
  *
  * - L1 A link is `up` from the moment its server takes commands until the connection is lost; `life` counts its connections, so that an
  *   answer that belongs to a lost one is told from a current one.
@@ -14,9 +14,9 @@
 import { Command, Redis } from 'ioredis';
 import { backoffMs } from './backoff.ts';
 import { withinMs } from './deadline.ts';
-import { ensureError } from './errors.ts';
+import { AppError, ensureError } from './errors.ts';
 import type { Logger } from './log.ts';
-import { watchConnection } from './redis.ts';
+import { watchConnection, withoutCommand } from './redis.ts';
 import { type ClusterPlace, CONNECT_MS, connectionOptions, retryDelayMs, sentinelOptions } from './redis-options.ts';
 import type { RedisAddress, RedisPlace } from './redis-url.ts';
 
@@ -45,9 +45,15 @@ export interface LinkEvents {
   isUsed(link: Link): boolean;
 }
 
+export interface Routed {
+  readonly name: string;
+  /** Of a cluster; null until it was needed. */
+  slot: number | null;
+}
+
 export interface Links {
   /** Where the channel belongs now; null while that is not known. */
-  of(channel: string): Link | null;
+  of(channel: Routed): Link | null;
   /** The server did not take a subscription: `changed` is told when it may be tried again. */
   refused(): void;
   close(): void;
@@ -142,6 +148,8 @@ function clusterLinks(place: ClusterPlace, log: Logger, name: string, events: Li
   const links = new Map<string, OwnLink>();
   const doubtful = new Set<OwnLink>();
   let map: SlotMap | null = null;
+  /** No node could be asked; told once. */
+  let blind = false;
   const reading = createRetry(log, readAgain);
   const regularly = setInterval(() => reading.soon(), MAP_EVERY_MS);
   regularly.unref();
@@ -174,16 +182,22 @@ function clusterLinks(place: ClusterPlace, log: Logger, name: string, events: Li
       yield { address, redis: null };
     }
   }
-  async function readMap(): Promise<SlotMap | null> {
+  async function readMap(): Promise<SlotMap> {
     let best: SlotMap | null = null;
+    let problem: unknown = null;
     for (const { address, redis } of candidates()) {
-      const found = await (redis ? mapOf(redis, address) : mapOfOther(address)).catch(nothing);
-      if (found && (!best || found.epoch > best.epoch)) best = found;
-      if (best && best.epoch >= (map?.epoch ?? 0)) break;
+      try {
+        const found = await (redis ? mapOf(redis, address) : mapOfOther(address));
+        if (!best || found.epoch > best.epoch) best = found;
+        if (best.epoch >= (map?.epoch ?? 0)) break;
+      } catch (error) {
+        problem = error;
+      }
     }
+    if (!best) throw problem;
     return best;
   }
-  async function mapOfOther(address: RedisAddress): Promise<SlotMap | null> {
+  async function mapOfOther(address: RedisAddress): Promise<SlotMap> {
     const redis = new Redis({ ...options, ...address, lazyConnect: true, retryStrategy: null });
     redis.on('error', nothing);
     try {
@@ -196,12 +210,20 @@ function clusterLinks(place: ClusterPlace, log: Logger, name: string, events: Li
 
   /** Answers whether all is well. */
   async function readAgain(): Promise<boolean> {
-    const found = await readMap();
-    if (reading.closed) return true;
-    if (!found) {
+    let found: SlotMap;
+    try {
+      found = await readMap();
+      if (blind) log.info({ connection: name }, 'the slots of the cluster are known');
+      blind = false;
+    } catch (error) {
+      if (reading.closed) return true;
+      if (!blind)
+        log.warn({ err: withoutCommand(ensureError(error)), connection: name }, 'no node of the cluster tells who serves its slots');
+      blind = true;
       reading.soon();
       return false;
     }
+    if (reading.closed) return true;
     map = found;
     const inDoubt = [...doubtful];
     doubtful.clear();
@@ -219,7 +241,8 @@ function clusterLinks(place: ClusterPlace, log: Logger, name: string, events: Li
 
   return {
     of(channel) {
-      const slot = new Command('get', [channel]).getSlot();
+      channel.slot ??= new Command('get', [channel.name]).getSlot();
+      const { slot } = channel;
       const range = map?.ranges.find(({ first, last }) => first <= slot && slot <= last);
       if (range) return linkTo(range.owner);
       reading.soon();
@@ -234,10 +257,10 @@ function clusterLinks(place: ClusterPlace, log: Logger, name: string, events: Li
   };
 }
 
-/** What the node knows; null if it does not see all slots served. */
-async function mapOf(redis: Redis, asked: RedisAddress): Promise<SlotMap | null> {
+/** What the node knows; throws if it does not see all slots served. */
+async function mapOf(redis: Redis, asked: RedisAddress): Promise<SlotMap> {
   const [info, slots] = await withinMs(Promise.all([redis.cluster('INFO'), redis.cluster('SLOTS')]), MAP_ANSWER_MS);
-  if (!/^cluster_state:ok\r?$/m.test(info)) return null;
+  if (!/^cluster_state:ok\r?$/m.test(info)) throw new AppError('unavailable', 'the cluster does not serve all slots');
   const epoch = Number(/^cluster_current_epoch:(\d+)/m.exec(info)?.[1] ?? 0);
   const ranges = slots.flatMap(([first, last, master]) => {
     if (master === undefined) return [];
@@ -312,6 +335,4 @@ function createRetry(log: Logger, work: () => Promise<boolean> | boolean): Retry
   };
 }
 
-function nothing(): null {
-  return null;
-}
+function nothing(): void {}

@@ -12,8 +12,12 @@
  */
 import { AppError, ensureError } from './errors.ts';
 import type { Logger } from './log.ts';
+import { withoutCommand } from './redis.ts';
 import { parseRedisUrl } from './redis-url.ts';
-import { type Link, openLinks } from './subscriber-links.ts';
+import { type Link, openLinks, type Routed } from './subscriber-links.ts';
+
+/** Codes of a server that is about to change, or of a slot that has moved. */
+const PASSING = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY|UNBLOCKED)\b/;
 
 export interface Subscription {
   /** Resolves when the server knows the subscription. Rejects with AppError `aborted` if it is closed before that. */
@@ -34,8 +38,7 @@ interface Listener {
   confirm(): void;
   refuse(error: AppError): void;
 }
-interface Channel {
-  readonly name: string;
+interface Channel extends Routed {
   readonly listeners: Set<Listener>;
   /** Where it belongs; null while that is not known. */
   link: Link | null;
@@ -54,6 +57,7 @@ export function createSubscriber(url: string, log: Logger, name: string): Subscr
   /** Lost channels that are being asked for; the gap is told when none is left. */
   const remaking = new Set<Channel>();
   let gap = false;
+  let told = false;
   let closed = false;
   const links = openLinks(place, log, name, {
     up: (link) => settleAll(onLink.get(link) ?? []),
@@ -75,7 +79,7 @@ export function createSubscriber(url: string, log: Logger, name: string): Subscr
       else forget(channel);
       return;
     }
-    const link = links.of(channel.name);
+    const link = links.of(channel);
     if (link !== channel.link) move(channel, link);
     if (channel.state === 'away' && link?.up) ask(channel, link);
   }
@@ -96,7 +100,7 @@ export function createSubscriber(url: string, log: Logger, name: string): Subscr
       },
       (error: unknown) => {
         if (link.life !== life) return;
-        log.debug({ err: ensureError(error), channel: channel.name }, 'subscription refused; tried again');
+        tellRefusal(ensureError(error));
         channel.state = 'away';
         remaking.delete(channel);
         if (channel.listeners.size === 0) forget(channel);
@@ -104,6 +108,12 @@ export function createSubscriber(url: string, log: Logger, name: string): Subscr
         tellGap();
       },
     );
+  }
+  /** What passes by itself is part of any fail-over; anything else somebody has to mend, and is told once. */
+  function tellRefusal(error: Error): void {
+    const passes = error.name !== 'ReplyError' || PASSING.test(error.message);
+    log[passes || told ? 'debug' : 'warn']({ err: withoutCommand(error), connection: name }, 'subscription refused; tried again');
+    told ||= !passes;
   }
   function leave(channel: Channel): void {
     const { link } = channel;
@@ -186,7 +196,7 @@ export function createSubscriber(url: string, log: Logger, name: string): Subscr
       }
       let channel = channels.get(name);
       if (!channel) {
-        channel = { name, listeners: new Set(), link: null, state: 'away', lost: false };
+        channel = { name, slot: null, listeners: new Set(), link: null, state: 'away', lost: false };
         channels.set(name, channel);
       }
       const subscribed = channel;

@@ -39,7 +39,7 @@ const leave010 = () => redis.zadd('mh:{wrkspc_default}:apikeys', 0, '00176722560
 
 function upgrades() {
   const from: number[] = [];
-  return { from, upgrade: async (format: number) => void from.push(format) };
+  return { from, upgrade: async (_redis: unknown, format: number) => void from.push(format) };
 }
 
 describe('an installation', () => {
@@ -57,8 +57,8 @@ describe('an installation', () => {
     const { from, upgrade } = upgrades();
     const seen: (string | null)[] = [];
     const options = {
-      async upgrade(format: number) {
-        await upgrade(format);
+      async upgrade(at: unknown, format: number) {
+        await upgrade(at, format);
         seen.push(await redis.get(KEY));
       },
     };

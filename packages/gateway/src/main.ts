@@ -7,7 +7,6 @@ import {
   createRedis,
   loadEnv,
   openStorage,
-  pingRedis,
   randomIds,
   runMain,
   serveOperations,
@@ -30,10 +29,9 @@ runMain(async () => {
   const registry = createMetrics('gateway');
   const operations = await serveOperations({ listen: env.MANYHANDS_OPS_LISTEN, metrics: registry, lifecycle, log });
 
-  const redis = createRedis(env.REDIS_URL, 'finite', log, 'gateway');
+  const storage = { url: env.REDIS_URL, patience: 'finite', name: 'gateway', upgrade: upgradeSessions } as const;
+  const redis = await openStorage({ ...storage, lifecycle, operations, log });
   const queueRedis = createRedis(env.REDIS_URL, 'finite', log, 'gateway-queue');
-  operations.check('redis', () => pingRedis(redis));
-  await openStorage(redis, lifecycle, log, { upgrade: () => upgradeSessions(redis) });
   const blobs = createDirectoryBlobStore(path.join(env.MANYHANDS_DATA, 'blobs'));
   const clock = systemClock;
   const ids = randomIds;
@@ -67,10 +65,7 @@ runMain(async () => {
     { models: env.MANYHANDS_MODELS, adminWritable: env.MANYHANDS_ADMIN_WRITABLE, rateLimits: RATE_LIMITS[env.MANYHANDS_RATE_LIMITS] },
   );
 
-  lifecycle.onShutdown('redis', () => {
-    redis.disconnect();
-    queueRedis.disconnect();
-  });
+  lifecycle.onShutdown('queue-redis', () => queueRedis.disconnect());
   lifecycle.onShutdown('queue', () => turnQueue.close());
   lifecycle.onShutdown('feed', () => feed.close());
   lifecycle.onShutdown('http', () => app.close());

@@ -19,10 +19,12 @@ const start = (id = 'm', fields: Partial<PreviewFrame> = {}) => frame({ event_id
 const text = (words: string, id = 'm', fields: Partial<PreviewFrame> = {}) => frame({ event_id: id, text: words, ...fields });
 const entry = (position: number, type: string, id = 'e'): LogEntry => ({
   position,
+  sequence: position,
   kind: 'event',
   event: { id, type, processed_at: null } as unknown as SessionEvent,
   hidden: null,
   arrival: null,
+  copyOf: null,
 });
 const show = (parts: PreviewPart[]) =>
   parts.map((part) => `${part.frame.event_id}${part.start ? '<' : ''}${part.delta ? part.frame.text : ''}`).join(' ');

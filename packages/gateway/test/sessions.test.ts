@@ -310,7 +310,13 @@ describe('listing events', () => {
     }
     const events = await all(client.beta.sessions.events.list(session.id));
     expect(events.map(({ type }) => type)).toEqual(
-      Array.from({ length: 3 }, () => ['user.message', 'agent.message', 'session.thread_status_idle', 'session.usage', 'session.status_idle']).flat(),
+      Array.from({ length: 3 }, () => [
+        'user.message',
+        'agent.message',
+        'session.thread_status_idle',
+        'session.usage',
+        'session.status_idle',
+      ]).flat(),
     );
     expect(await all(client.beta.sessions.events.list(session.id, { limit: 2 }))).toEqual(events);
     expect(await all(client.beta.sessions.events.list(session.id, { limit: 4, order: 'desc' }))).toEqual([...events].reverse());

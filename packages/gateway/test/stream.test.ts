@@ -80,7 +80,14 @@ describe('a stream', () => {
     await gateway.send(session.id, 'hello');
     await gateway.turn(session.id);
     await viewer.until((events) => events.at(-1)?.event === 'session.status_idle', 'the turn ends');
-    expect(viewer.types()).toEqual(['user.message', 'user.message', 'agent.message', 'session.thread_status_idle', 'session.usage', 'session.status_idle']);
+    expect(viewer.types()).toEqual([
+      'user.message',
+      'user.message',
+      'agent.message',
+      'session.thread_status_idle',
+      'session.usage',
+      'session.status_idle',
+    ]);
     const [queued, processed] = viewer.events();
     expect(queued?.data['processed_at']).toBeNull();
     expect(processed?.data).toEqual({ ...queued?.data, processed_at: expect.any(String) });

@@ -2,7 +2,7 @@
  * The messages of a sandbox pool as functions, with one distinction added: whether a request that brought no answer can have arrived.
  * That decides what may be done elsewhere (I4).
  */
-import type { Messaging } from '@manyhands/base';
+import { hasCode, type Messaging } from '@manyhands/base';
 import {
   CallReply,
   CollectReply,
@@ -79,6 +79,8 @@ export function createSandboxClient(options: SandboxClientOptions): SandboxClien
     try {
       return await messaging.request(subject, body, reply, timeoutMs);
     } catch (error) {
+      // A pool of another version: waiting for it would help nobody.
+      if (hasCode(error, 'newer_format')) throw error;
       const cause = (error as { cause?: { code?: unknown } }).cause;
       return { silence: cause?.code === NO_RESPONDERS ? 'not delivered' : 'unanswered' };
     }

@@ -57,14 +57,19 @@ function checkpointKey(lease: Lease, position: number): string {
   return `${checkpointPrefix(lease)}${lease.threadId}/${position}-${lease.epoch}`;
 }
 
-/** Deletes checkpoint blobs of this thread that its state does not refer to. Best effort: a left blob costs bytes only. */
+/**
+ * Deletes checkpoint blobs of this thread that its state does not refer to any more: what is ahead of the one that this worker wrote is of one
+ * that took the thread over. Best effort: a left blob costs bytes only.
+ */
 export async function dropOldCheckpoints(turn: Turn): Promise<void> {
   const { deps, state, lease } = turn;
   if (turn.checkpointed === (state.checkpoint?.position ?? 0)) return;
   const current = checkpointKey(lease, turn.checkpointed);
   const own = `${checkpointPrefix(lease)}${lease.threadId}/`;
   const isPrimary = lease.threadId === primaryThreadId(lease.sessionId);
-  const old = new RegExp(`^${checkpointPrefix(lease)}\\d+-\\d+$`);
-  for await (const key of deps.blobs.list(isPrimary ? checkpointPrefix(lease) : own))
-    if (key !== current && (key.startsWith(own) || (isPrimary && old.test(key)))) await deps.blobs.delete(key);
+  const name = new RegExp(`^(?:${own}${isPrimary ? `|${checkpointPrefix(lease)}` : ''})(\\d+)-\\d+$`);
+  for await (const key of deps.blobs.list(isPrimary ? checkpointPrefix(lease) : own)) {
+    const [, position] = name.exec(key) ?? [];
+    if (key !== current && position !== undefined && Number(position) <= turn.checkpointed) await deps.blobs.delete(key);
+  }
 }

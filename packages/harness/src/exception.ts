@@ -18,6 +18,9 @@ export const EXCEPTIONS_MAX = 5;
 const GIVEN_UP = `The turn was given up: it failed ${EXCEPTIONS_MAX} times in a row with an unexpected error. The service's log has the details.`;
 const RETRYING = 'The turn was interrupted by an error of the service and is tried again.';
 
+/** The words with which Redis refuses a command because of the state that it is in. */
+const REDIS_AWAY = /^(LOADING|READONLY|MISCONF|OOM|BUSY|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN|UNBLOCKED) /;
+
 export type ReleaseHow = Parameters<SessionWriter['release']>[1];
 
 /** Whether an error says that something the turn needs is away, rather than that the turn is wrong. */
@@ -29,6 +32,7 @@ export function isUnavailable(error: unknown): boolean {
     // Errors of the system (the disk, a socket) name the call that failed.
     if ('syscall' in cause || 'errno' in cause) return true;
     if (cause.name === 'MaxRetriesPerRequestError' || cause.name === 'ClusterAllFailedError') return true;
+    if (cause.name === 'ReplyError' && REDIS_AWAY.test(cause.message)) return true;
   }
   return false;
 }

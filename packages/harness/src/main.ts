@@ -6,10 +6,8 @@ import {
   createLifecycle,
   createLogger,
   createMetrics,
-  createRedis,
   loadEnv,
   openStorage,
-  pingRedis,
   randomIds,
   randomText,
   runMain,
@@ -34,10 +32,8 @@ runMain(async () => {
   const registry = createMetrics('harness');
   const metrics = createHarnessMetrics(registry);
   const operations = await serveOperations({ listen: env.MANYHANDS_OPS_LISTEN, metrics: registry, lifecycle, log: logger });
-  const redis = createRedis(env.REDIS_URL, 'patient', logger, 'harness');
-  lifecycle.onShutdown('redis', () => redis.disconnect());
-  operations.check('redis', () => pingRedis(redis));
-  await openStorage(redis, lifecycle, logger, { upgrade: () => upgradeSessions(redis) });
+  const storage = { url: env.REDIS_URL, patience: 'patient', name: 'harness', upgrade: upgradeSessions } as const;
+  const redis = await openStorage({ ...storage, lifecycle, operations, log: logger });
   const messaging = await connectMessaging(env.NATS_URL, logger, 'harness');
   lifecycle.onShutdown('nats', () => messaging.close());
   operations.check('nats', () => messaging.ping());

@@ -9,6 +9,7 @@ import {
   enabledTools,
   eventIdSequence,
   fileBlobKey,
+  primaryThreadId,
   SANDBOX_TOOLS,
   type SandboxSpec,
   type SessionAgent,
@@ -99,6 +100,13 @@ function mayHaveRun(call: OpenCall, binding: SandboxBinding | null): boolean {
   return sequence === null || sequence < binding.ended_at;
 }
 
+/** Whether it can only have run in a sandbox that was given up, while the session has another one by now. */
+function isAstray(call: OpenCall, binding: SandboxBinding | null): boolean {
+  if (binding === null || binding.sandbox_id === null || binding.ended_at === undefined) return false;
+  const sequence = eventIdSequence(call.id);
+  return sequence !== null && sequence < binding.ended_at;
+}
+
 const WAIT_REASON: Record<LeaseWait['reason'], string> = {
   busy: 'every pool is full or gone',
   'no answer': 'a pool does not answer',
@@ -128,11 +136,12 @@ export function createToolRouter(options: ToolRouterOptions): ToolRouter {
     sessionId: record.id,
     spec: () => sandboxSpec(deps.environments, record),
     binding,
-    threadId: lease.threadId,
+    // The primary thread has the shell that calls without a thread have: a sandbox of 0.1.0 keeps its directory and variables.
+    ...(lease.threadId === primaryThreadId(record.id) ? {} : { threadId: lease.threadId }),
     async saveBinding(next, expected) {
       const written = await journal.append([], { sandbox: { value: next, expected } });
       if (!('refused' in written)) {
-        current = next.sandbox_id === null ? { ...next, ended_at: lease.sequence } : next;
+        current = { ...current, ...next, ...(next.sandbox_id === null ? { ended_at: lease.sequence } : {}) };
         return { saved: true };
       }
       if (written.refused.outcome !== 'bound') throw new AppError('internal', `a binding was refused: ${written.refused.outcome}`);
@@ -194,7 +203,11 @@ export function createToolRouter(options: ToolRouterOptions): ToolRouter {
       }
       try {
         return await hand.execute(
-          { key: call.id, name: call.name, input: call.input, resumed: inherited && mayHaveRun(call, binding) },
+          {
+            ...{ key: call.id, name: call.name, input: call.input },
+            resumed: inherited && mayHaveRun(call, binding),
+            astray: inherited && isAstray(call, current),
+          },
           { signal: interrupt, detach: AbortSignal.any([drain.begun, ended, scope.signal]) },
         );
       } catch (error) {

@@ -1,11 +1,12 @@
 /** An exception in a turn is no worker's death (I15): it is told, tried again with a back-off, and leaves nothing behind. */
 import { AppError } from '@manyhands/base';
+import { EGRESS_SEARCH_SUBJECT } from '@manyhands/contract';
 import type { ModelClient } from '@manyhands/model';
 import type { Lease, SessionWriter } from '@manyhands/session-log';
 import { until } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { errors, expectSound, only, told } from './histories.ts';
-import { custom, diskError, INTERRUPT, type Parking, type Session, script, startParking } from './parked-fixture.ts';
+import { builtin, custom, diskError, INTERRUPT, type Parking, type Session, script, startParking } from './parked-fixture.ts';
 
 let parking: Parking;
 beforeAll(async () => {
@@ -275,6 +276,60 @@ describe('when one of several sibling calls throws', () => {
     expectSound(events);
     expect(only(events, 'agent.tool_result')).toHaveLength(3);
     expect(told(events).at(-1)).toBe('idle end_turn');
+  });
+});
+
+describe('a sibling of a call that throws', () => {
+  test('is left where it is, so that nobody waits for it, and nothing of it is written under the lease that was given back', async () => {
+    const session = await parking.session([builtin('web_search', 'always_allow')]);
+    const { writer, messaging } = parking.deps;
+    let searches = 0;
+    let answer = () => {};
+    const held = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const egress = messaging.serve(EGRESS_SEARCH_SUBJECT, async () => {
+      if (searches++ === 0) await held;
+      return { ok: true, results: [] };
+    });
+    await messaging.ping();
+    const steps: string[] = [];
+    const careless: SessionWriter = {
+      ...writer,
+      async append(lease, n, batch) {
+        if (batch.entries.some((entry) => 'event' in entry && entry.event.body.type === 'agent.tool_result')) {
+          await until(() => searches > 0, { what: 'the sibling runs' });
+          throw new TypeError('a mistake');
+        }
+        steps.push('append');
+        return writer.append(lease, n, batch);
+      },
+      async release(lease, how) {
+        await writer.release(lease, how);
+        steps.push('released');
+      },
+    };
+    await session.send(
+      script([
+        {
+          blocks: [
+            { tool: 'nothing_like_it', input: {} },
+            { tool: 'web_search', input: { query: 'q' } },
+          ],
+        },
+        END,
+      ]),
+    );
+    expect(await session.work(session.primary, { deps: { writer: careless } })).toBe('failed');
+    expect(steps.at(-1)).toBe('released');
+    const { length } = steps;
+    answer();
+    await session.settle();
+    await egress.stop();
+    expect(steps).toHaveLength(length);
+    const events = await session.history();
+    expectSound(events);
+    expect([searches, only(events, 'agent.tool_result').length, told(events).at(-1)]).toEqual([2, 2, 'idle end_turn']);
   });
 });
 

@@ -8,6 +8,19 @@ beforeAll(async () => {
 });
 afterAll(() => parking[Symbol.asyncDispose]());
 
+test('a worker deletes the checkpoints behind its own, and none ahead of it: that is of one that took the thread over', async () => {
+  const session = await parking.session([]);
+  const { blobs } = parking.deps;
+  const folder = `wrkspc_test/${session.id}/context`;
+  const left = [`${folder}/${session.primary}/7-1`, `${folder}/9-1`, `${folder}/${session.primary}/100000-3`, `${folder}/sthr_child/7-1`];
+  for (const key of left) await blobs.put(key, Buffer.from('{}'));
+  await session.send(...Array.from({ length: 100 }, () => INTERRUPT), script([{ blocks: [{ text: 'here' }] }]));
+  await session.settle();
+  const kept: string[] = [];
+  for await (const key of blobs.list(`${folder}/`)) kept.push(key);
+  expect(kept.toSorted()).toEqual([(await session.thread()).checkpoint!.blob, left[2], left[3]].toSorted());
+});
+
 for (const when of ['never', 'before', 'after'] as const) {
   test(`a long log without turns is folded and nothing is told of it; the worker dies ${when} it is written`, async () => {
     const session = await parking.session([]);

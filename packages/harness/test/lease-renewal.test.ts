@@ -46,6 +46,22 @@ function waiting(begun: () => void, may: Promise<void>): ModelClient {
   };
 }
 
+/** Another worker takes the thread, as if this one had been gone for a while. */
+async function takeOver(session: Session): Promise<Lease> {
+  return until(
+    async () => {
+      await session.expire();
+      const taken = await parking.deps.writer.acquire(
+        { sessionId: session.id, threadId: session.primary, workspaceId: WORKSPACE },
+        'another',
+        60_000,
+      );
+      return 'lease' in taken && taken.lease;
+    },
+    { what: 'another worker has the lease' },
+  );
+}
+
 test('a renewal that is under way at the end of a turn is waited for, none follows, and one that came later is refused', async () => {
   const session = await asked();
   const { writer } = parking.deps;
@@ -143,16 +159,14 @@ test('a lease that was lost stops the run quietly: its request ends, and nothing
   };
   const working = session.work(session.primary, { deps: { writer: watched, model: stoppable } });
   await begun.opened;
-  await session.expire();
-  const taken = await writer.acquire({ sessionId: session.id, threadId: session.primary, workspaceId: WORKSPACE }, 'another', 60_000);
-  if (!('lease' in taken)) throw new Error('the lease did not run out');
+  const lease = await takeOver(session);
   const written = calls.length;
   const { head } = await session.thread();
   expect(await working).toBe('elsewhere');
   expect({ stopped, calls: calls.length, head: (await session.thread()).head }).toEqual({ stopped: true, calls: written, head });
   expect([await session.field('lease_worker'), parking.followers.now]).toEqual(['another', 0]);
 
-  await writer.release(taken.lease, 'done');
+  await writer.release(lease, 'done');
   await session.settle();
   const events = await session.history();
   expectSound(events);
@@ -173,14 +187,12 @@ test('a worker whose append is fenced stops quietly, too', async () => {
     },
   });
   await begun.opened;
-  await session.expire();
-  const taken = await writer.acquire({ sessionId: session.id, threadId: session.primary, workspaceId: WORKSPACE }, 'another', 60_000);
-  if (!('lease' in taken)) throw new Error('the lease did not run out');
+  const lease = await takeOver(session);
   const { head } = await session.thread();
   answered.open();
   expect(await working).toBe('elsewhere');
   expect([(await session.thread()).head, await session.field('lease_worker')]).toEqual([head, 'another']);
-  await writer.release(taken.lease, 'done');
+  await writer.release(lease, 'done');
   await session.settle();
   expect(only(await session.history(), 'agent.message')).toHaveLength(1);
 });

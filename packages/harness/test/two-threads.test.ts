@@ -257,22 +257,32 @@ describe('an interrupt of the whole session', () => {
     }
   });
 
-  test('that comes while a child is about to ask the model again is not taken for handled', async () => {
-    const one = await pair({ child: [call('nothing_like_it'), say('not to be said')] });
+  test('that comes while a child is about to ask the model is not taken for handled by what it asks', async () => {
+    const one = await pair({ primary: [say('primary done')], child: [say('first order done')] });
     const { session, child } = one;
-    await session.work(child, {
-      async onAppend(_n, threadId) {
-        // The result of the refused call: behind it the model is asked at once.
-        if (threadId === child && session.appendsOf(child) === 3) await session.send(INTERRUPT);
-      },
-    });
+    await session.settle({}, true);
+    // So many entries that a checkpoint is written before the model is asked.
+    await session.send(...Array.from({ length: 300 }, (): ClientEventBody => ({ type: 'user.interrupt', session_thread_id: child })));
+    await session.send(script([say('primary done')], 'on'));
+    await session.tell(child, order([say('not to be said')]));
+    const { feed } = parking.deps;
+    let heard = false;
+    const interrupts: typeof feed.interrupts = (sessionId, threadId, onInterrupt) =>
+      feed.interrupts(sessionId, threadId, (sequence) => {
+        onInterrupt(sequence);
+        heard = true;
+      });
+    parking.faults.slow = async (operation, key) => {
+      if (operation !== 'put' || !key.includes('/context/')) return;
+      parking.faults.slow = null;
+      await session.send(INTERRUPT);
+      await until(() => heard, { what: 'the child hears of the interrupt' });
+    };
+    await session.work(child, { deps: { feed: { ...feed, interrupts } } });
     await session.settle();
-    expect(await did(one, child)).toEqual([
-      'agent.thread_message_received',
-      'use nothing_like_it',
-      'result nothing_like_it',
-      'rests: end_turn',
-    ]);
+    expect(heard).toBe(true);
+    expect(only(await ownOf(one, child), 'agent.message')).toHaveLength(1);
+    expect((await session.thread(child)).interrupt).toBe(0);
   });
 
   test('ends a message to a child that no worker took up yet, and no message that came after it', async () => {

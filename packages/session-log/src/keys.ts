@@ -112,3 +112,18 @@ export function parseDeletedMember(member: string): { sessionId: string; workspa
   const [sessionId = '', workspaceId = ''] = member.split('|');
   return { sessionId, workspaceId };
 }
+
+/**
+ * What 0.1.0 kept, and legacy/ reads: below `mh:{bNN}:s:<session>:` the keys rec, state, log, types, queue, files, lease and sent:<digest>; in
+ * each bucket the set `mh:{bNN}:dirty` of `<session>|<workspace>`; for each workspace the set `mh:{<workspace>}:sessions` by creation time. All
+ * go as their sessions are put into the new format; `mh:{bNN}:deleted` stayed as it was.
+ */
+export function oldPrefix(sessionId: string): string {
+  return `${bucketPrefix(bucketOf(sessionId))}s:${sessionId}:`;
+}
+export function oldDirtyKey(bucket: number): string {
+  return `${bucketPrefix(bucket)}dirty`;
+}
+export function oldWorkspaceKey(workspaceId: string): string {
+  return `mh:{${workspaceId}}:sessions`;
+}

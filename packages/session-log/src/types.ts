@@ -28,7 +28,7 @@ export interface SandboxBinding {
   pool_id: string | null;
   sandbox_id: string | null;
   generation: number;
-  /** The sequence number when the last sandbox was given up: calls that were asked for after it never were in one. */
+  /** The sequence number when the last sandbox was given up: calls that were asked for before it ran there, if at all. */
   ended_at?: number;
 }
 /** How far the context is folded: everything up to `position` is in the blob. */

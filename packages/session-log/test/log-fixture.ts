@@ -28,8 +28,9 @@ export function message(text: string): ClientEventBody {
   return { type: 'user.message', content: [{ type: 'text', text }] };
 }
 
-export async function startLogFixture() {
-  const server = await startTestRedis();
+/** `start` makes another server than a single one: a cluster. */
+export async function startLogFixture(start: () => Promise<{ url: string } & AsyncDisposable> = startTestRedis) {
+  const server = await start();
   const directory = await temporaryDirectory('session-log');
   const redis = createRedis(server.url, 'patient', silentLogger, 'test');
   const blobs = createDirectoryBlobStore(directory.path);

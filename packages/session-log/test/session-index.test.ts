@@ -14,6 +14,8 @@ beforeAll(async () => {
 afterAll(() => f[Symbol.asyncDispose]());
 
 const START_MS = Date.now();
+/** What reading one session takes: a script, and what that calls. */
+const LOAD_COMMANDS = 5;
 
 /** Creation has Redis' time; a session that is to be of another time is moved there. */
 async function make(workspaceId: string, createdAtMs: number, agentId = AGENT.id): Promise<string> {
@@ -88,6 +90,35 @@ test('few sessions of an agent are found among many of others', async () => {
   expect(second.nextCursor).toBeNull();
   const back = await page('wrkspc_sparse', { agentId: 'agent_mine', order: 'asc', limit: 3, cursor: second.prevCursor! });
   expect([back.ids, back.prevCursor]).toEqual([wanted.slice(0, 3), null]);
+});
+
+test('a page costs the same however many sessions there are, and however few of them a filter finds', async () => {
+  const workspace = 'wrkspc_cost';
+  const last = await make(workspace, START_MS, 'agent_rare');
+  const reads = async (query: Partial<SessionQuery>) => {
+    await f.redis.config('RESETSTAT');
+    const { ids } = await page(workspace, { limit: 20, ...query });
+    const stats = await f.redis.info('commandstats');
+    const calls = [...stats.matchAll(/cmdstat_(?!info|config)[\w|]+:calls=(\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
+    return {
+      calls: calls - ids.length * LOAD_COMMANDS,
+      found: ids.length,
+      bytes: Number(/total_net_output_bytes:(\d+)/.exec(await f.redis.info('stats'))![1]),
+    };
+  };
+  await page(workspace, {});
+  const few = await reads({});
+  await Promise.all(Array.from({ length: 900 }, (_, i) => make(workspace, START_MS + i)));
+  const many = await reads({});
+  const rare = await reads({ agentId: 'agent_rare' });
+  const none = await reads({ statuses: new Set(['rescheduling']) });
+  expect([few.found, many.found, rare.found, none.found]).toEqual([1, 20, 1, 0]);
+  // Some buckets run out and are asked once more.
+  expect(many.calls).toBeLessThan(1.5 * few.calls);
+  expect(rare.calls).toBeLessThanOrEqual(few.calls);
+  expect(none.calls).toBeLessThan(few.calls);
+  expect(rare.bytes).toBeLessThan(many.bytes);
+  expect((await page(workspace, { agentId: 'agent_rare' })).ids).toEqual([last]);
 });
 
 test('every filter holds together with every other, and a session that was filtered out stays out', async () => {

@@ -124,3 +124,12 @@ export async function threadOf(f: LogFixture, sessionId: string, threadId = prim
 export async function typesIn(f: LogFixture, sessionId: string, after = 0, threadId = primaryThreadId(sessionId)): Promise<string[]> {
   return (await f.log.read(sessionId, after, 1_000, threadId)).map((entry) => entry.event.type);
 }
+
+/** A number below `below`, the same for the same seed. */
+export function dice(seed: number): (below: number) => number {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}

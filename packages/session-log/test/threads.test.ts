@@ -8,6 +8,7 @@ import {
   answer,
   call,
   confirm,
+  dice,
   event,
   idle,
   messageTo,
@@ -168,15 +169,6 @@ describe("copies in the primary's log", () => {
     expect(await stateOf(f, id)).toMatchObject({ status: 'running' });
   });
 });
-
-/** A number below `below`, the same for the same seed. */
-function dice(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
 
 describe('the order of a session', () => {
   test.each([1, 2, Date.now() % 1_000_000])(

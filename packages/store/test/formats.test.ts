@@ -141,6 +141,6 @@ test('an installation in which somebody has an API key and nobody has named the 
   await stores.apiKeys.installOperatorKey('chosen-by-the-operator');
   expect((await stores.apiKeys.list(DEFAULT_WORKSPACE_ID, page)).data).toHaveLength(1);
   const from: number[] = [];
-  await openInstallation(stores.redis, { upgrade: async (format) => void from.push(format) });
+  await openInstallation(stores.redis, { upgrade: async (_redis, format) => void from.push(format) });
   expect([from, await stores.redis.get('mh:format')]).toEqual([[1], String(FORMAT)]);
 });

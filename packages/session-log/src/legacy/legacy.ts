@@ -2,12 +2,10 @@
  * Sessions of 0.1.0. Each is put into this version's format at first touch, in one script call; a session that nobody touches stays as it is.
  * Processes of 0.1.0 are stopped before the first of this version starts, so nothing changes the old keys meanwhile (I16).
  *
- * 0.1.0 kept, below `mh:{bNN}:s:<session>:`, the keys rec, state, log, types, queue, files, lease and sent:<digest>; in each bucket the set
- * `mh:{bNN}:dirty` of `<session>|<workspace>`; and for each workspace the set `mh:{<workspace>}:sessions` by creation time. A session had one
- * thread, so positions in its log are sequence numbers of this version.
+ * What 0.1.0 kept is listed in `keys.ts`. A session had one thread, so positions in its log are sequence numbers of this version.
  */
 import { primaryThreadId, type SessionStatus } from '@manyhands/contract';
-import { BUCKETS, bucketOf, bucketPrefix, parseDeletedMember, sessionKeys } from '../keys.ts';
+import { BUCKETS, bucketOf, oldDirtyKey, oldPrefix, oldWorkspaceKey, parseDeletedMember, sessionKeys } from '../keys.ts';
 import { entryHead, type RawEntry } from '../log/entry.ts';
 import type { ScriptedRedis } from '../scripts.ts';
 import { LOG_FORMAT } from '../threads/state.ts';
@@ -16,16 +14,6 @@ import type { SandboxBinding, SessionRecord, UsageTotals } from '../types.ts';
 const WORKSPACE_CHUNK = 200;
 const DIRTY_CHUNK = 500;
 const ATTEMPTS = 10;
-
-function oldPrefix(sessionId: string): string {
-  return `${bucketPrefix(bucketOf(sessionId))}s:${sessionId}:`;
-}
-function oldDirtyKey(bucket: number): string {
-  return `${bucketPrefix(bucket)}dirty`;
-}
-function oldWorkspaceKey(workspaceId: string): string {
-  return `mh:{${workspaceId}}:sessions`;
-}
 
 export interface Legacy {
   /** Sees to it that a session of 0.1.0 is in this version's format. True if there is such a session, now in it. */

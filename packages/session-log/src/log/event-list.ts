@@ -25,6 +25,9 @@ const FIRST_CHUNK_MIN = 32;
 /** Entries that one page looks at; a full page of events that all were queued first needs 2000. */
 const LOOK_MAX = 5_000;
 
+/** Entries that are worth a look at the index of types first. */
+const INDEX_WORTH = 512;
+
 /** Where a page of events ended. */
 const EventPlace = z.strictObject({
   /** Last position looked at; null while only queued events were. */
@@ -133,7 +136,9 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
     const within = query.range ? await timesWithin(keys, open, query.range) : open;
     if (within.from > within.to) return;
     const { types } = query;
-    const stretches = types ? stretchesOf(redis, keys.types, types, within, reverse) : [within];
+    // Without types only what is queued is passed over.
+    const short = !types && within.to - within.from < INDEX_WORTH;
+    const stretches = short ? [within] : stretchesOf(redis, keys.types, types ?? null, within, reverse);
     const firstChunk = types ? CHUNK : Math.max(query.limit + 1, FIRST_CHUNK_MIN);
     for await (const stretch of stretches) yield* entries(keys, stretch, firstChunk, reverse);
   }
@@ -211,7 +216,10 @@ export function createEventList(redis: ScriptedRedis, blobs: BlobStore) {
       const given = arrival ?? 0;
       // Given out on an earlier page as queued.
       const skip = (entry: EntryHead) => entry.arrival !== null && entry.arrival <= given && isShownQueued(entry.type);
-      if (await takeProcessed(head, skip)) await takeQueued(queued.filter((place) => place > given));
+      if (await takeProcessed(head, skip)) {
+        position = head;
+        await takeQueued(queued.filter((place) => place > given));
+      }
     } else if (position === null) {
       began = cursor?.h ?? head;
       const before = arrival ?? Number.POSITIVE_INFINITY;

@@ -44,6 +44,8 @@ const SEGMENT_POSITIONS = 128;
 const SEGMENT_BYTES = 8;
 /** Segments per read: half a million events. */
 const READ_SEGMENTS = 4_096;
+/** Those of which nearly all are read: eight thousand events. */
+const READ_SEGMENTS_ANY = 64;
 
 export interface Stretch {
   from: number;
@@ -54,21 +56,25 @@ function segmentOf(position: number): number {
   return Math.floor((position - 1) / SEGMENT_POSITIONS);
 }
 
-/** The parts of `within` that may hold events of these types, from its beginning or from its end on; neighbours are told as one. */
+/**
+ * The parts of `within` that may hold events of these types, or processed events of any type (null), from its beginning or from its end on;
+ * neighbours are told as one as far as they are read together.
+ */
 export async function* stretchesOf(
   redis: Redis,
   key: string,
-  types: ReadonlySet<string>,
+  types: ReadonlySet<string> | null,
   { from, to }: Stretch,
   reverse: boolean,
 ): AsyncGenerator<Stretch> {
   // A type without a number is in no log.
-  const bits = Object.entries(TYPE_BITS).flatMap(([type, bit]) => (types.has(type) ? [bit] : []));
+  const bits = Object.entries(TYPE_BITS).flatMap(([type, bit]) => (!types || types.has(type) ? [bit] : []));
+  const readSegments = types ? READ_SEGMENTS : READ_SEGMENTS_ANY;
   const first = segmentOf(from);
   const last = segmentOf(to);
-  let open = null as Stretch | null;
-  for (let read = 0; read <= last - first; read += READ_SEGMENTS) {
-    const count = Math.min(READ_SEGMENTS, last - first + 1 - read);
+  for (let read = 0; read <= last - first; read += readSegments) {
+    let open = null as Stretch | null;
+    const count = Math.min(readSegments, last - first + 1 - read);
     const start = reverse ? last - read - count + 1 : first + read;
     const index = await redis.getrangeBuffer(key, start * SEGMENT_BYTES, (start + count) * SEGMENT_BYTES - 1);
     const has = (segment: number, bit: number) =>
@@ -84,6 +90,6 @@ export async function* stretchesOf(
         open = null;
       }
     }
+    if (open) yield open;
   }
-  if (open) yield open;
 }

@@ -114,7 +114,8 @@ if sandbox then
   set(session, 'sandbox_generation', sandbox.value.generation)
   set(session, 'sandbox_id', sandbox.value.id)
   set(session, 'sandbox_pool', sandbox.value.pool)
-  set(session, 'sandbox_ended_at', sandbox.value.id == '' and number(session, 'sequence') or '')
+  -- Kept when another is bound: what was asked for before it is not looked for there.
+  if sandbox.value.id == '' then set(session, 'sandbox_ended_at', number(session, 'sequence')) end
 end
 if header.uses then increase(session, 'sandbox_uses', header.uses) end
 if header.checkpoint then

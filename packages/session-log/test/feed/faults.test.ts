@@ -15,6 +15,7 @@ import {
   follow,
   NO_LOOKS,
   upTo,
+  watchCommand,
 } from './followers.ts';
 
 let f: Fixture;

@@ -4,7 +4,7 @@ import { silentLogger, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createFeed, type Feed } from '../../src/index.ts';
 import { AGENT, type Fixture, message, startFixture } from '../fixture.ts';
-import { createGate, type Following, follow, NO_LOOKS, upTo, watchCommand } from './followers.ts';
+import { countsAtRest, createGate, type Following, follow, NO_LOOKS, upTo, watchCommand } from './followers.ts';
 
 let f: Fixture;
 let feed: Feed;
@@ -107,6 +107,7 @@ test('a follower that had to wait for room and missed nothing meanwhile goes on 
   gate.open();
   await f.send(id, message('2'));
   await have([slow, quick], 2);
+  await countsAtRest(f.redis);
   const before = reads;
   for (let i = 3; i <= 10; i++) {
     gate = createGate();
