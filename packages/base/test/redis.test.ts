@@ -56,7 +56,7 @@ describe.each(KINDS)('on %s', (kind) => {
   test.each(['finite', 'patient'] as const)('a %s client runs commands, scripts and defined commands on every key', async (patience) => {
     using redis = clientOf(place.url, patience);
     redis.defineCommand('mhTestAppend', { numberOfKeys: 1, lua: "return redis.call('APPEND', KEYS[1], ARGV[1])" });
-    const { mhTestAppend } = redis as Redis & { mhTestAppend(key: string, text: string): Promise<number> };
+    const { mhTestAppend } = redis as unknown as { mhTestAppend(key: string, text: string): Promise<number> };
     for (const key of KEYS) {
       await redis.set(key, 'x');
       expect(await mhTestAppend.call(redis, key, 'y')).toBe(2);

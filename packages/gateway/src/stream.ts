@@ -9,7 +9,7 @@
  * - Frames are written whole. A stream ends at a frame boundary: after `session.deleted`, at shutdown, or when the client leaves.
  */
 import type { ServerResponse } from 'node:http';
-import { ensureError, type Logger } from '@manyhands/base';
+import { ensureError, hasCode, type Logger } from '@manyhands/base';
 import { isShownQueued, type PreviewFrame } from '@manyhands/contract';
 import type { Feed, LogEntry, Subscription } from '@manyhands/session-log';
 import { ERROR_FRAME, entryFrame, PING_FRAME, previewFrames } from './frames.ts';
@@ -117,6 +117,11 @@ export function createStreamHub(feed: Feed, log: Logger, pingIntervalMs: number 
 
     function onError(error: Error): void {
       if (phase === 'ended') return;
+      // Its session was deleted, and this viewer was too slow to read that.
+      if (hasCode(error, 'aborted')) {
+        connection.end();
+        return;
+      }
       log.error({ err: error, sessionId, threadId }, 'a stream ended: an event cannot be read');
       response.write(ERROR_FRAME);
       connection.end();

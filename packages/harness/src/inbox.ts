@@ -80,7 +80,12 @@ export async function openInbox(
     return (stored && (await log.thread(stored, threadId)))?.state.interrupt ?? 0;
   }
 
-  const following = deps.feed.follow(sessionId, threadId, { after: head, onEntries: add, onError: (error) => void scope.close(error) });
+  const following = deps.feed.follow(sessionId, threadId, {
+    after: head,
+    bodies: 'queued',
+    onEntries: add,
+    onError: (error) => void scope.close(error),
+  });
   scope.defer(() => following.close());
   const interrupting = deps.feed.interrupts(sessionId, threadId, interruptSession);
   scope.defer(() => interrupting.close());

@@ -35,7 +35,7 @@ export function told(events: readonly SessionEvent[]): string[] {
   });
 }
 
-/** No event twice, each request's span closed once and before the next one opens, usage told before each idle. */
+/** No event twice, each request's span closed once and before the next one opens, usage told before each idle, running and rescheduled when it is news. */
 export function expectSound(events: readonly SessionEvent[]): void {
   expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
   const starts = only(events, 'span.model_request_start').map(({ id }) => id);
@@ -43,6 +43,13 @@ export function expectSound(events: readonly SessionEvent[]): void {
   events.forEach((event, at) => {
     if (event.type === 'session.status_idle') expect(events[at - 1]?.type).toBe('session.usage');
   });
+  const last = new Map<string, string>();
+  for (const { type, ...event } of events) {
+    if (!/^session\.(thread_)?status_/.test(type)) continue;
+    const of = 'session_thread_id' in event ? String(event.session_thread_id) : 'session';
+    if (!type.endsWith('_idle')) expect(type, `told of ${of} behind the same`).not.toBe(last.get(of));
+    last.set(of, type);
+  }
 }
 
 /** The errors that were told, in order: what becomes of the turn. */

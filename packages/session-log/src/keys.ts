@@ -19,7 +19,7 @@
  * | mh:{bNN}:due                          | zset   | for ever; a member while somebody should look, by when | scripts |
  * | mh:{bNN}:deleted                      | zset   | for ever; a member while blobs of a deleted session may be left | finishDeletes |
  * | mh:{bNN}:index:<workspace>:<filter>:<state> | zset | for ever; sessions by creation in ms | scripts          |
- * | mh:{bNN}:feed:<thread>                | channel (sharded pub/sub), nothing stored                 |                     |
+ * | mh:{bNN}:2:<session>:t:<thread>:feed  | channel (sharded pub/sub), nothing stored                 |                     |
  *
  * Fields of the session's state: `threads/state.ts`. In it, and read by scripts alone: `told`, the last status that was told of the session,
  * `running` and `rescheduling`, how many of its threads are.
@@ -89,7 +89,7 @@ export function threadKeys(sessionId: string, threadId: string): ThreadKeys {
     types: `${base}:types`,
     queue: `${base}:queue`,
     shown: `${base}:shown`,
-    feed: `${bucket}feed:${threadId}`,
+    feed: `${base}:feed`,
   };
 }
 
@@ -120,6 +120,12 @@ export function parseDeletedMember(member: string): { sessionId: string; workspa
  */
 export function oldPrefix(sessionId: string): string {
   return `${bucketPrefix(bucketOf(sessionId))}s:${sessionId}:`;
+}
+/** A pattern of the keys of all sends that are remembered. */
+export const oldSentKeys = 'mh:{b[0-9][0-9]}:s:*:sent:*';
+export function parseOldSentKey(key: string): { sessionId: string; digest: string } {
+  const [, sessionId = '', digest = ''] = /:s:([^:]+):sent:(.*)$/.exec(key) ?? [];
+  return { sessionId, digest };
 }
 export function oldDirtyKey(bucket: number): string {
   return `${bucketPrefix(bucket)}dirty`;

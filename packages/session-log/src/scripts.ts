@@ -3,9 +3,10 @@
  * file. `lua/library` is put in front of each.
  */
 import { readFileSync } from 'node:fs';
-import type { Redis } from '@manyhands/base';
+import { assertFormat, ensureError, type Redis } from '@manyhands/base';
 import type { RawEntry } from './log/entry.ts';
 import { TYPE_BITS } from './log/type-index.ts';
+import { LOG_FORMAT } from './threads/state.ts';
 
 type Reply = (string | number)[];
 type Argument = string | number;
@@ -67,12 +68,25 @@ function typeBits(): string {
     .join(', ')} }`;
 }
 
+/** What a script says of a state that a newer version wrote (lua/library/base.lua). */
+const NEWER_FORMAT = /^NEWERFORMAT (\S+) (.*?)(?: script: .*)?$/;
+
+/** Throws AppError `newer_format` for a script's refusal, and any other error as it is. */
+function refused(error: unknown): never {
+  const [, format, what = ''] = NEWER_FORMAT.exec(ensureError(error).message) ?? [];
+  if (format !== undefined) assertFormat(what, Number(format), LOG_FORMAT);
+  throw error;
+}
+
 /** Adds the scripts to a connection; adding them again changes nothing. */
 export function defineScripts(redis: Redis): ScriptedRedis {
   if (!('mhAppend' in redis)) {
     const library = [typeBits(), ...LIBRARY.map((file) => source(`library/${file}`))].join('\n');
+    const scripted: Record<string, unknown> = redis as unknown as Record<string, unknown>;
     for (const [name, file] of Object.entries(SCRIPTS)) {
       (redis as Redis).defineCommand(name, { lua: `${library}\n${source(file)}`, numberOfKeys: Number(file.split('.')[1]) });
+      const run = scripted[name] as (...keysAndArguments: Argument[]) => Promise<unknown>;
+      scripted[name] = (...keysAndArguments: Argument[]) => run.apply(redis, keysAndArguments).catch(refused);
     }
   }
   return redis as ScriptedRedis;

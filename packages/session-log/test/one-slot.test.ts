@@ -4,31 +4,27 @@ import { primaryThreadId } from '@manyhands/contract';
 import { startTestRedisCluster, until } from '@manyhands/test-kit';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bucketOf, deletedKey, dueKey, sessionKeys } from '../src/keys.ts';
+import { bucketOf, deletedKey, dueKey, sessionKeys, threadKeys } from '../src/keys.ts';
 import { upgradeSessions } from '../src/legacy/upgrade.ts';
 import { AGENT, type LogFixture, message, startLogFixture, WORKSPACE } from './log-fixture.ts';
-import {
-  answer,
-  call,
-  confirm,
-  event,
-  INTERRUPT,
-  idle,
-  messageTo,
-  RUNNING,
-  say,
-  startFamily,
-  startWorker,
-  stateOf,
-  threadOf,
-  work,
-} from './steps.ts';
+import { makeOldSession, OLD_MS, TURN } from './old-session.ts';
+import { answer, call, confirm, event, INTERRUPT, idle, RUNNING, say, startFamily, startWorker, stateOf, threadOf, work } from './steps.ts';
 
 let f: LogFixture;
+/** Names of the scripts that were called. */
+const called = new Set<string>();
 let cluster: Awaited<ReturnType<typeof startTestRedisCluster>>;
 beforeAll(async () => {
   cluster = await startTestRedisCluster();
   f = await startLogFixture(async () => cluster);
+  const scripts = f.redis as unknown as Record<string, (...words: unknown[]) => unknown>;
+  for (const name of Object.keys(scripts).filter((key) => /^mh[A-Z]/.test(key))) {
+    const run = scripts[name]!;
+    scripts[name] = (...words) => {
+      called.add(name);
+      return run(...words);
+    };
+  }
 });
 afterAll(() => f[Symbol.asyncDispose]());
 
@@ -74,11 +70,10 @@ test('a session lives its whole life: sent to, worked at by two threads, changed
   ] as const) {
     const queued = await f.log.pending(id, undefined, threadId);
     await worker.write({ entries: queued.map(({ position }) => ({ processed: position })) });
-    await worker.write({ ...idle('end_turn', { captured: 1 }), messages: worker === primary ? [messageTo(child, threadId)] : [] });
+    await worker.write(idle('end_turn', { captured: 1 }));
     await worker.release();
-    if (worker === primary) await work(f, id, child).catch(() => {});
-    else break;
   }
+  expect((await stateOf(f, id)).status).toBe('idle');
   expect(await f.log.update(id, 0, { title: 'new', budget: null })).toMatchObject({ outcome: 'updated' });
   const { events } = await f.log.listEvents(id, { limit: 1_000, order: 'desc', types: new Set(['session.updated', 'user.message']) });
   expect(events.map(({ type }) => type)).toEqual(['session.updated', 'user.message', 'user.message']);
@@ -113,7 +108,7 @@ test('appends and previews are published on a channel of the slot', async () => 
   const subscriber = new Redis(node.url, { protocol: 2 });
   const got: string[] = [];
   subscriber.on('smessage', (_channel: string, text: string) => got.push(text));
-  await subscriber.ssubscribe(`${dueKey(bucketOf(id)).replace(/due$/, '')}feed:${threadId}`);
+  await subscriber.ssubscribe(threadKeys(id, threadId).feed);
   try {
     await f.send(id, INTERRUPT, message('x'));
     const worker = await startWorker(f, id);
@@ -130,6 +125,18 @@ test('appends and previews are published on a channel of the slot', async () => 
   }
 });
 
-test('an upgrade looks at every bucket', async () => {
-  await expect(upgradeSessions(f.redis)).resolves.toBeUndefined();
+test('what 0.1.0 left is put into the new format, when it is touched or at the upgrade', async () => {
+  const work = { entries: TURN, state: { status: 'running', running_since: OLD_MS }, dirtyMs: OLD_MS };
+  const [touched, ...others] = await Promise.all(Array.from({ length: 9 }, () => makeOldSession(f, work)));
+  expect(await f.log.get(touched!.id)).toMatchObject({ state: { status: 'running' } });
+  await upgradeSessions(f.redis);
+  for (const { id } of others) expect(await f.marks(id)).toHaveLength(1);
+  const { sessions } = await f.log.list(WORKSPACE, { limit: 100, order: 'asc', includeArchived: false, range: { lte: OLD_MS } });
+  expect(sessions).toHaveLength(9);
+});
+
+test('every script ran here, but that of the feed', () => {
+  const names = Object.keys(f.redis).filter((name) => /^mh[A-Z]/.test(name));
+  expect(names.length).toBeGreaterThan(15);
+  expect(names.filter((name) => !called.has(name))).toEqual(['mhHeads']);
 });

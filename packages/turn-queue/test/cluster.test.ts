@@ -83,8 +83,8 @@ describe.each(['cluster', 'sentinel'] as const)('on a %s', (kind) => {
   });
 
   test.each([
-    ['dies', 10, (master: TestServer) => master.kill()],
-    ['falls silent', 20, (master: TestServer) => master.pause()],
+    ['dies', 10, (master: TestServer): Promise<void> | void => master.kill()],
+    ['falls silent', 20, (master: TestServer): Promise<void> | void => master.pause()],
   ])(
     'a worker goes on when the master of the queues %s and another server takes over',
     { timeout: FAILOVER_MS },

@@ -9,11 +9,19 @@ export interface FollowOptions {
   /** Every entry behind this position is delivered. */
   after: number;
   /**
+   * `queued`: what is not queued comes without its body where that lies in a blob, for who only wants to know what waits. Nothing is fetched for
+   * it, and nothing that cannot be read ends it.
+   */
+  bodies?: 'all' | 'queued';
+  /**
    * Delivers entries in order, none twice, none missed, until closed. Returns a promise when it cannot take more (back-pressure): this follower
    * is then read for by itself until it caught up, and holds nobody else up.
    */
   onEntries(entries: LogEntry[]): void | Promise<void>;
-  /** An entry cannot be read, now or ever: delivery has stopped for good, for this follower alone. */
+  /**
+   * Delivery has stopped for good, for this follower alone: an entry cannot be read, now or ever; or, with AppError `aborted`, the log is gone,
+   * since its session was deleted.
+   */
   onError(error: Error): void;
 }
 export interface Feed {

@@ -58,7 +58,7 @@ interface FollowerDeps {
 export function createFollower(
   { reads, look, log }: FollowerDeps,
   watch: Watch,
-  { after, onEntries, onError }: FollowOptions,
+  { after, bodies = 'all', onEntries, onError }: FollowOptions,
   onEnd: () => void,
 ): Follower {
   let phase: Phase = 'starting';
@@ -138,7 +138,7 @@ export function createFollower(
     const page = await reads.page(watch, position);
     if (page.length === 0) await atEnd(page);
     for (let i = 0; i < page.length && is('reading'); ) {
-      const entries = await page.part(i);
+      const entries = await page.part(i, bodies);
       if (!is('reading')) break;
       i += entries.length;
       const full = deliver(entries);

@@ -9,7 +9,16 @@
  */
 import { AppError, withinMs } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
-import { decodeEntries, decodeInline, entryBytes, entryHead, INLINE_EVENT_MAX_BYTES, positionOf, type RawEntry } from '../log/entry.ts';
+import {
+  decodeBodiless,
+  decodeEntries,
+  decodeInline,
+  entryBytes,
+  entryHead,
+  INLINE_EVENT_MAX_BYTES,
+  positionOf,
+  type RawEntry,
+} from '../log/entry.ts';
 import type { ScriptedRedis } from '../scripts.ts';
 import type { LogEntry } from '../types.ts';
 import { createLimit } from './limit.ts';
@@ -31,8 +40,8 @@ type Began = Readonly<Pick<Watch, 'doubts' | 'news'>>;
 export interface Page {
   readonly began: Began;
   readonly length: number;
-  /** The entries from `index` on that need no fetch, or the one at `index` with its body: at least one. */
-  part(index: number): LogEntry[] | Promise<LogEntry[]>;
+  /** The entries from `index` on that need no fetch, or the one at `index` with its body: at least one. `bodies` as the follower has it. */
+  part(index: number, bodies: 'all' | 'queued'): LogEntry[] | Promise<LogEntry[]>;
 }
 export interface Reads {
   page(watch: Watch, after: number): Promise<Page>;
@@ -68,23 +77,20 @@ export function createReads(redis: ScriptedRedis, blobs: BlobStore): Reads {
 
   function pageOf(log: string, raw: readonly RawEntry[], began: Began): Page {
     const decoded: (LogEntry | null)[] = [];
-    /** Null for an entry whose body lies elsewhere. */
-    function inline(index: number): LogEntry | null {
-      const known = decoded[index];
-      if (known !== undefined) return known;
-      const entry = decodeSafely(raw[index]!);
-      decoded[index] = entry;
-      return entry;
+    /** Null for an entry whose body has to be fetched. */
+    function inline(index: number, bodies: 'all' | 'queued'): LogEntry | null {
+      decoded[index] ??= decodeSafely(raw[index]!);
+      return decoded[index] ?? (bodies === 'queued' ? decodeBodiless(raw[index]!) : null);
     }
     return {
       began,
       length: raw.length,
-      part(index) {
-        const first = inline(index);
+      part(index, bodies) {
+        const first = inline(index, bodies);
         if (!first) return body(log, raw[index]!).then((entry) => [entry]);
         const entries = [first];
         for (let i = index + 1; i < raw.length; i++) {
-          const next = unlessDamaged(() => inline(i));
+          const next = unlessDamaged(() => inline(i, bodies));
           if (!next) break;
           entries.push(next);
         }

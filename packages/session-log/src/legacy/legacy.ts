@@ -189,6 +189,8 @@ function threadFields(record: SessionRecord & { created_at_ms: number }, state: 
     last_own: head,
     epoch: state['epoch'] ?? '0',
     append: '0',
+    // Who held it ended without giving the lease back: whoever comes next recovers the turn.
+    ...(state['open'] === '1' ? { lease_worker: 'of 0.1.0', lease_until: '0' } : {}),
     created_at: String(record.created_at_ms),
     updated_at: state['updated_at'] ?? '',
     archived_at: state['archived_at'] ?? '',

@@ -124,6 +124,13 @@ export function decodeInline(raw: RawEntry): LogEntry | null {
   return fields.has('r') ? null : entryOf(entryHead(raw, fields), fields, fields.get('b') ?? '{}');
 }
 
+/** An entry that is not queued, without its body; null for one that is. */
+export function decodeBodiless(raw: RawEntry): LogEntry | null {
+  const fields = fieldsOf(raw);
+  const head = entryHead(raw, fields);
+  return head.kind === 'queued' ? null : entryOf(head, fields, '{}');
+}
+
 /** Reads an entry and tells the bytes of its body; a body in the blob store is fetched. */
 async function decodeEntry(blobs: BlobStore, raw: RawEntry): Promise<{ entry: LogEntry; bytes: number }> {
   const fields = fieldsOf(raw);
@@ -135,16 +142,10 @@ async function decodeEntry(blobs: BlobStore, raw: RawEntry): Promise<{ entry: Lo
   }
   const blob = await blobs.get(reference);
   if (!blob) throw new AppError('internal', `the body of event ${head.id} is missing from the blob store`);
-  return { entry: entryOf(head, fields, parsable(head.id, blob)), bytes: blob.byteLength };
-}
-
-function parsable(eventId: string, blob: Buffer): string {
-  const json = blob.toString('utf8');
   try {
-    JSON.parse(json);
-    return json;
+    return { entry: entryOf(head, fields, blob.toString('utf8')), bytes: blob.byteLength };
   } catch (error) {
-    throw new AppError('internal', `the body of event ${eventId} in the blob store is damaged`, { cause: error });
+    throw new AppError('internal', `the body of event ${head.id} in the blob store is damaged`, { cause: error });
   }
 }
 

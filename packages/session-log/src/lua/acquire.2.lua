@@ -8,7 +8,7 @@ local session = open_session(KEYS[1])
 local due_key = KEYS[2]
 local thread_id, worker, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local count, bytes, workspace = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local thread = open_thread(session, thread_id)
+local thread = open_own_thread(session, thread_id)
 local status = get(thread, 'status')
 if not exists(session) or status == '' or status == 'terminated' then
   -- The mark of what ended is woken once.

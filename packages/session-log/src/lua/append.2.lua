@@ -18,25 +18,30 @@
 -- Returns {1, first position, head, processed_at, sequence number, positions, threads to wake, uses, session's status} applied, {2, the same} applied before,
 --         {0} something came that the worker does not know, {-1} fenced or gone, {-2} the budget does not stand so, {-3} n skips a number,
 --         {-4} what is to be marked processed is not queued, {-5, uses} the outputs are not captured up to here,
---         {-6, generation, id, pool, ended at} another sandbox is bound, {-7, i} message i has no receiver, or its sender for one.
+--         {-6, generation, id, pool, ended at} another sandbox is bound, {-7, i} message i has no receiver, or its sender for one,
+--         {-8, call} a call is to wait that is not among the entries.
 local session = open_session(KEYS[1])
 local due_key = KEYS[2]
 local header = cjson.decode(ARGV[1])
-local thread = open_thread(session, header.thread)
+local thread = open_own_thread(session, header.thread)
 if not exists(session) or get(thread, 'epoch') ~= header.epoch or get(thread, 'status') == 'terminated' then return { -1 } end
 local done = number(thread, 'append')
 if header.n == done then return { 2, unpack(cjson.decode(get(thread, 'append_result'))) } end
 if header.n ~= done + 1 then return { -3 } end
 if header.budget and budget_reached(session, header.rate) ~= (header.budget == 'reached') then return { -2 } end
 
-local processed = 0
+local processed, taken, made = 0, {}, {}
 for _, entry in ipairs(header.entries) do
   if entry.kind == 'processed' then
-    if not redis.call('LPOS', thread.queue, entry.position) then return { -4 } end
+    if taken[entry.position] or not redis.call('LPOS', thread.queue, entry.position) then return { -4 } end
+    taken[entry.position] = true
     processed = processed + 1
+  elseif entry.kind == 'event' then
+    made[entry.id] = true
   end
 end
 for _, call in ipairs(header.calls or {}) do
+  if (call.waits == 'ask' or call.waits == 'custom') and not made[call.id] then return { -8, call.id } end
   if call.waits == 'taken' and redis.call('HEXISTS', session.prefix .. 'calls', call.id) == 0 then return { 0 } end
 end
 local sandbox = header.sandbox
@@ -50,10 +55,10 @@ local threads, messages = header.threads or {}, header.messages or {}
 if #threads + #messages > 0 then
   -- What an interrupt is to stop must not spread first.
   if number(thread, 'interrupts') > 0 or (number(thread, 'interrupt') > 0 and not handled) then return { 0 } end
-  local made = {}
-  for _, new in ipairs(threads) do made[new.id] = true end
+  local born = {}
+  for _, new in ipairs(threads) do born[new.id] = true end
   for i, message in ipairs(messages) do
-    local status = made[message.to] and 'idle' or get(open_thread(session, message.to), 'status')
+    local status = born[message.to] and 'idle' or get(open_thread(session, message.to), 'status')
     if status == '' or status == 'terminated' or message.to == thread.id then return { -7, i - 1 } end
   end
 end

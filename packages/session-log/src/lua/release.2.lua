@@ -5,7 +5,7 @@
 -- Returns {1} released, {0} not held any more.
 local session = open_session(KEYS[1])
 local due_key = KEYS[2]
-local thread = open_thread(session, ARGV[1])
+local thread = open_own_thread(session, ARGV[1])
 local epoch, how = ARGV[2], ARGV[3]
 local RETRY_BASE_MS, RETRY_CAP_MS = 500, 30000
 if get(thread, 'epoch') ~= epoch or get(thread, 'lease_worker') == '' then return { 0 } end

@@ -174,7 +174,7 @@ set(session, 'updated_at', session.now)
 commit(session)
 for _, thread in ipairs(interrupted.list) do
   if number(thread, 'interrupt') > 0 then
-    redis.call('SPUBLISH', session.bucket .. 'feed:' .. thread.id, cjson.encode({ format = 2, interrupt = number(thread, 'interrupt') }))
+    redis.call('SPUBLISH', thread.prefix .. 'feed', cjson.encode({ format = 2, interrupt = number(thread, 'interrupt') }))
   end
 end
 reply[2] = table.concat(session.wakes, ',')

@@ -191,3 +191,34 @@ test('a follower that catches up is handed at most 200 entries and a mebibyte at
   expect(Math.max(...follower.deliveries.map(bytesOf))).toBeLessThan(1.1 * MIB);
   expect(Math.max(...follower.deliveries.map(({ length }) => length))).toBeLessThanOrEqual(200);
 });
+
+test('who only wants to know what waits fetches no body of what does not, and is ended by none', async () => {
+  const record = await f.session();
+  const { id, workspace_id } = record;
+  await f.log.update(id, 0, { agent: { ...record.agent, system: 'x'.repeat(90_000) } });
+  await f.blobs.deletePrefix(`${workspace_id}/${id}/`);
+  await f.send(id, picture(100_000));
+  const fetched: string[] = [];
+  await using feed = feedOn({
+    ...f.blobs,
+    get(key) {
+      fetched.push(key);
+      return f.blobs.get(key);
+    },
+  });
+  const entries: LogEntry[] = [];
+  const errors: Error[] = [];
+  feed.follow(id, primaryThreadId(id), {
+    ...{ after: 0, bodies: 'queued' },
+    onEntries: (found) => void entries.push(...found),
+    onError: (error) => void errors.push(error),
+  });
+  await until(() => entries.length === 2, { what: 'both entries' });
+  expect(entries.map(({ kind, event }) => [kind, event.type])).toEqual([
+    ['event', 'session.updated'],
+    ['queued', 'user.message'],
+  ]);
+  expect(entries[1]?.event).toMatchObject(picture(100_000));
+  expect(fetched).toHaveLength(1);
+  expect(errors).toEqual([]);
+});

@@ -48,10 +48,19 @@ local function increase(self, field, by)
   return value
 end
 
+-- What a newer version wrote is not touched (I16); scripts.ts makes an error of its own of this one. It is raised before anything is written:
+-- of the session when it is opened, of a thread by its worker's scripts. Whoever gives a thread a newer format gives its session one, too.
+local function refuse_newer(self, what)
+  local format = get(self, 'format')
+  if format ~= '' and not (tonumber(format) and tonumber(format) <= tonumber(FORMAT)) then
+    error({ err = 'NEWERFORMAT ' .. format .. ' ' .. what })
+  end
+end
+
 local SESSION_FIELDS = {
-  'status', 'sequence', 'processed_at', 'primary', 'children', 'running', 'rescheduling', 'told', 'archived_at', 'workspace', 'budget_cap',
+  'format', 'status', 'sequence', 'processed_at', 'primary', 'children', 'running', 'rescheduling', 'told', 'archived_at', 'workspace', 'budget_cap',
 }
-local THREAD_FIELDS = { 'status', 'head', 'epoch', 'append', 'lease_worker', 'awaiting', 'open_calls', 'uncheckpointed', 'last_own' }
+local THREAD_FIELDS = { 'format', 'status', 'head', 'epoch', 'append', 'lease_worker', 'awaiting', 'open_calls', 'uncheckpointed', 'last_own' }
 
 -- KEYS[1] of every script is the session's state; the other keys of the session and of its threads are built from it and share its slot.
 local function open_session(state_key)
@@ -62,6 +71,7 @@ local function open_session(state_key)
   session.now = now_ms()
   session.threads = {}
   session.wakes = {}
+  refuse_newer(session, 'the state of a session')
   return session
 end
 
@@ -84,6 +94,13 @@ local function open_thread(session, id)
   thread.primary = id == get(session, 'primary')
   thread.added = {}
   session.threads[id] = thread
+  return thread
+end
+
+-- The thread of the worker that speaks.
+local function open_own_thread(session, id)
+  local thread = open_thread(session, id)
+  refuse_newer(thread, 'the state of a thread')
   return thread
 end
 
@@ -120,7 +137,7 @@ local function publish(session, thread)
     message.entries = {}
     for i, entry in ipairs(entries) do message.entries[i] = entry.fields end
   end
-  redis.call('SPUBLISH', session.bucket .. 'feed:' .. thread.id, cjson.encode(message))
+  redis.call('SPUBLISH', thread.prefix .. 'feed', cjson.encode(message))
 end
 
 local function write(self)
