@@ -18,7 +18,7 @@ beforeAll(async () => {
   cluster = await startTestRedisCluster();
   f = await startLogFixture(async () => cluster);
   const scripts = f.redis as unknown as Record<string, (...words: unknown[]) => unknown>;
-  for (const name of Object.keys(scripts).filter((key) => /^mh[A-Z]/.test(key))) {
+  for (const name of Object.keys(scripts).filter((key) => /^mh[A-Z]\w*(?<!Buffer)$/.test(key))) {
     const run = scripts[name]!;
     scripts[name] = (...words) => {
       called.add(name);
@@ -136,7 +136,7 @@ test('what 0.1.0 left is put into the new format, when it is touched or at the u
 });
 
 test('every script ran here, but that of the feed', () => {
-  const names = Object.keys(f.redis).filter((name) => /^mh[A-Z]/.test(name));
+  const names = Object.keys(f.redis).filter((name) => /^mh[A-Z]\w*(?<!Buffer)$/.test(name));
   expect(names.length).toBeGreaterThan(15);
   expect(names.filter((name) => !called.has(name))).toEqual(['mhHeads']);
 });
