@@ -3,6 +3,12 @@ import { type Logger as PinoLogger, pino } from 'pino';
 
 export type Logger = PinoLogger;
 
+/** An error of the Redis client holds the command that failed, arguments and all: a password is one of them (I7). */
+function withoutCommand(error: Error): unknown {
+  const { command: _command, ...facts } = pino.stdSerializers.err(error) as unknown as Record<string, unknown>;
+  return facts;
+}
+
 export function createLogger(service: string, level: string): Logger {
   return pino({
     level,
@@ -29,6 +35,7 @@ export function createLogger(service: string, level: string): Logger {
       ],
       censor: '[redacted]',
     },
+    serializers: { err: withoutCommand },
     timestamp: pino.stdTimeFunctions.isoTime,
   });
 }

@@ -1,5 +1,5 @@
 /** /healthz: the process lives. /readyz: it can serve. The two paths that answer without a key (I12). */
-import { ensureError, type Redis } from '@manyhands/base';
+import { ensureError, pingRedis, type Redis } from '@manyhands/base';
 import type { FastifyInstance } from 'fastify';
 import { unavailable } from '../errors.ts';
 
@@ -19,7 +19,7 @@ export function registerHealth(app: FastifyInstance, redis: Redis, isClosing: ()
       timer = setTimeout(() => reject(new Error(`no answer within ${REDIS_ANSWER_MS} ms`)), REDIS_ANSWER_MS);
     });
     try {
-      await Promise.race([redis.ping(), late]);
+      await Promise.race([pingRedis(redis), late]);
     } catch (error) {
       throw unavailable(`Redis does not answer: ${ensureError(error).message}`);
     } finally {
