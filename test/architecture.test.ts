@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const LIBRARIES = ['contract', 'base', 'blobs', 'session-log', 'store', 'turn-queue', 'hands', 'model'];
+const LIBRARIES = ['contract', 'base', 'blobs', 'session-log', 'store', 'turn-queue', 'tools', 'model'];
 
 /** DESIGN 2: what the sources of each package may import from the workspace. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
@@ -19,13 +19,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'session-log': ['contract', 'base', 'blobs'],
   store: ['contract', 'base', 'blobs'],
   'turn-queue': ['contract', 'base'],
-  hands: ['contract', 'base'],
+  tools: ['contract', 'base'],
   model: ['contract', 'base'],
   harness: LIBRARIES,
   // Of `model` only its prices.
   gateway: ['contract', 'base', 'blobs', 'model', 'session-log', 'store', 'turn-queue'],
   'sandbox-pool': ['contract', 'base', 'blobs'],
-  hand: ['contract'],
+  'sandbox-daemon': ['contract'],
   egress: ['contract', 'base', 'store'],
   console: ['contract'],
   cli: ['contract', 'base', 'infra'],
@@ -33,8 +33,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 /** Programs that a package starts as processes: declared as dependencies, so that they are built first, and never imported. */
 const MAY_LAUNCH: Readonly<Record<string, readonly string[]>> = {
-  cli: ['gateway', 'harness', 'sandbox-pool', 'egress', 'hand', 'model', 'console'],
-  'sandbox-pool': ['hand'],
+  cli: ['gateway', 'harness', 'sandbox-pool', 'egress', 'sandbox-daemon', 'model', 'console'],
+  'sandbox-pool': ['sandbox-daemon'],
 };
 /** Nothing but tests uses these: a package, and suites that a package offers to its own and others' tests. */
 const TEST_PACKAGE = 'test-kit';

@@ -4,7 +4,7 @@
  * "N passed, N failed, N skipped", and behind it, when only conformance is asked for, the promises passed of those made: "N of N".
  *
  *   npm test                         everything
- *   npm test -- packages/hand        only test files whose path contains this (and no static checks); more arguments go to vitest
+ *   npm test -- packages/sandbox-daemon        only test files whose path contains this (and no static checks); more arguments go to vitest
  *   npm test -- --only static        only the static checks
  *   npm test -- --only conformance   only test/conformance, with the whole report (npm run conformance)
  */

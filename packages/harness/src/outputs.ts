@@ -9,9 +9,9 @@
 import { createHash } from 'node:crypto';
 import { ensureError, type Logger } from '@manyhands/base';
 import { ID_PREFIX, type OutputFile } from '@manyhands/contract';
-import type { SandboxHand } from '@manyhands/hands';
 import type { SessionRecord } from '@manyhands/session-log';
 import { mediaTypeOf } from '@manyhands/store';
+import type { SandboxHand } from '@manyhands/tools';
 import type { HarnessDeps } from './turn.ts';
 
 const ID_CHARS = 32;

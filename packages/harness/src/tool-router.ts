@@ -16,9 +16,9 @@ import {
   snapshotGeneration,
   workspaceSnapshotPrefix,
 } from '@manyhands/contract';
-import { createClientHand, createSandboxHand, type LeaseWait, sendHint } from '@manyhands/hands';
 import type { Lease, SandboxBinding, SessionRecord } from '@manyhands/session-log';
 import type { EnvironmentStore } from '@manyhands/store';
+import { createClientHand, createSandboxHand, type LeaseWait, sendHint } from '@manyhands/tools';
 import type { TurnReport } from '@manyhands/turn-queue';
 import type { Context, OpenCall } from './context.ts';
 import type { Journal } from './journal.ts';

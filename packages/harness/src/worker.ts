@@ -17,8 +17,8 @@ import {
   sandboxSubject,
   WORKER_QUEUE_GROUP,
 } from '@manyhands/contract';
-import { sendHint } from '@manyhands/hands';
 import type { SessionLog } from '@manyhands/session-log';
+import { sendHint } from '@manyhands/tools';
 import { consumeTurns, type TurnQueue } from '@manyhands/turn-queue';
 import { runThread } from './thread-run.ts';
 import { sandboxSpec } from './tool-router.ts';

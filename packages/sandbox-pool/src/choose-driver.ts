@@ -18,7 +18,7 @@ export interface DriverPlace {
 
 export function chooseDriver(env: PoolEnv, { poolRoot, poolId, hostEnvironment, log }: DriverPlace): SandboxDriver {
   const { PATH: searchPath = '/usr/sbin:/usr/bin:/sbin:/bin', LD_LIBRARY_PATH: libraryPath } = hostEnvironment;
-  const hand = env.MANYHANDS_HAND ?? fileURLToPath(new URL('../../hand/dist/hand.mjs', import.meta.url));
+  const hand = env.MANYHANDS_HAND ?? fileURLToPath(new URL('../../sandbox-daemon/dist/hand.mjs', import.meta.url));
   if (env.MANYHANDS_SANDBOX_DRIVER === 'docker')
     return createDockerDriver({
       ...{ poolRoot, poolId, hand, hostEnvironment, log },

@@ -11,7 +11,7 @@ import { type BubblewrapDriverOptions, createBubblewrapDriver, sandboxDirectory 
 import { allPids, commandLine } from '../src/process-identity.ts';
 import type { DriverUnderTest } from '../src/testing.ts';
 
-export const HAND = fileURLToPath(new URL('../../hand/dist/hand.mjs', import.meta.url));
+export const HAND = fileURLToPath(new URL('../../sandbox-daemon/dist/hand.mjs', import.meta.url));
 const MAKER = fileURLToPath(new URL('make-sandbox.mjs', import.meta.url));
 
 export async function programPaths(): Promise<{ bwrap: string; ripgrep: string; libraryPath: string | undefined }> {

@@ -1,5 +1,5 @@
 /** Sessions that 0.1.0 left, in each state: read, listed and gone on with, whoever touches them first (I16). */
-import { randomIds } from '@manyhands/base';
+import { encodeCursor, randomIds } from '@manyhands/base';
 import { type ClientEventBody, primaryThreadId } from '@manyhands/contract';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { bucketOf, deletedKey, dueKey, oldDirtyKey, oldPrefix, oldWorkspaceKey } from '../src/keys.ts';
@@ -266,6 +266,18 @@ describe('what goes on with a session of 0.1.0', () => {
       cursor = page.nextCursor ?? undefined;
     } while (cursor !== undefined);
     expect(seen).toEqual(ids.toReversed());
+  });
+
+  test('is the page after a cursor that 0.1.0 gave out', async () => {
+    const { id, ids } = await makeOldSession(f, { entries: [...TURN, { queued: say('a') }, { queued: say('b') }], state: RUNS });
+    await f.log.get(id);
+    const after = async (order: 'asc' | 'desc', place: object) =>
+      (await f.log.listEvents(id, { limit: 100, order, cursor: encodeCursor(`events:${id}`, order, place) })).events.map((one) => one.id);
+    const shown = [...[2, 3, 4, 5, 6].map((position) => ids[position - 1]), ids[6], ids[7]];
+    expect(await after('asc', { p: 4, q: null })).toEqual(shown.slice(3));
+    expect(await after('asc', { p: 6, q: 7 })).toEqual(shown.slice(6));
+    expect(await after('desc', { p: null, q: 8 })).toEqual(shown.slice(0, 6).toReversed());
+    expect(await after('desc', { p: 4, q: 7 })).toEqual(shown.slice(0, 2).toReversed());
   });
 
   test('ends as any other: archived and deleted, files and all', async () => {
