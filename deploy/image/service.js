@@ -4,7 +4,9 @@ const SERVICES = {
   harness: '@manyhands/harness/main',
   'sandbox-pool': '@manyhands/sandbox-pool/main',
   egress: '@manyhands/egress/main',
-  'model-double': '@manyhands/model/double/main',
+  'fake-model': '@manyhands/model/fake/main',
+  // What it was called in 0.1.0.
+  'model-double': '@manyhands/model/fake/main',
 };
 
 const [name = '', ...rest] = process.argv.slice(2);

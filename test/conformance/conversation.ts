@@ -1,8 +1,8 @@
-/** Talking to a session: messages with scripts for the model double, a stream that is read along, histories. */
+/** Talking to a session: messages with scripts for the fake model, a stream that is read along, histories. */
 import type Anthropic from '@anthropic-ai/sdk';
 import type { BetaManagedAgentsSessionEvent, BetaManagedAgentsStreamSessionEvents } from '@anthropic-ai/sdk/resources/beta/sessions/events';
 import type { BetaManagedAgentsDeltaType, SessionCreateParams } from '@anthropic-ai/sdk/resources/beta/sessions/sessions';
-import { type DoubleScript, doubleScript, type JournalEntry } from '@manyhands/model/testing';
+import { type FakeScript, fakeScript, type JournalEntry } from '@manyhands/model/testing';
 import { expect } from 'vitest';
 import { all, type Foreign } from './client.ts';
 import type { Stack } from './stack.ts';
@@ -18,11 +18,11 @@ export const INTERRUPT = { type: 'user.interrupt' } as const;
 export function say(text: string) {
   return { type: 'user.message' as const, content: [{ type: 'text' as const, text }] };
 }
-/** A message that tells the model double what to answer, step by step. */
-export function script(steps: DoubleScript, said = '') {
-  return say(doubleScript(steps, said));
+/** A message that tells the fake model what to answer, step by step. */
+export function script(steps: FakeScript, said = '') {
+  return say(fakeScript(steps, said));
 }
-export function answer(text: string): DoubleScript[number] {
+export function answer(text: string): FakeScript[number] {
   return { blocks: [{ text }] };
 }
 
@@ -41,7 +41,7 @@ export async function openSession(stack: Stack, wish: AgentWish = {}, more: Part
   const [agent, environment] = await Promise.all([
     agents.create({
       name: 'tester',
-      model: wish.model ?? 'double',
+      model: wish.model ?? 'fake',
       ...(wish.system === undefined ? {} : { system: wish.system }),
       tools: [{ type: 'agent_toolset_20260401', default_config: { enabled: false }, configs }],
     }),
@@ -151,9 +151,9 @@ export async function follow(stack: Stack, sessionId: string, options: FollowOpt
   };
 }
 
-/** What the model double was asked for a session, in order. */
+/** What the fake model was asked for a session, in order. */
 export async function modelRequests(stack: Stack, sessionId: string): Promise<(JournalEntry & { body: Foreign })[]> {
-  const response = await fetch(`${stack.doubleUrl}/double/journal?limit=1000&session=${sessionId}`);
+  const response = await fetch(`${stack.fakeModelUrl}/fake/journal?limit=1000&session=${sessionId}`);
   return ((await response.json()) as { data: (JournalEntry & { body: Foreign })[] }).data;
 }
 

@@ -2,7 +2,7 @@
  * A private installation for one test file: real processes from the build, each with its own environment, found and ended by role.
  *
  *   gateway   Redis and gateways: resources, streams, everything that needs no worker
- *   turns     + NATS, the model double and harness workers: turns without a sandbox
+ *   turns     + NATS, the fake model and harness workers: turns without a sandbox
  *   full      + egress and a bubblewrap sandbox pool: tools
  *
  * Nothing is shared between files, so they may run side by side. What the processes wrote is shown for failed tests only.
@@ -33,7 +33,7 @@ const ENTRIES = {
   harness: 'harness/dist/main.js',
   'sandbox-pool': 'sandbox-pool/dist/main.js',
   egress: 'egress/dist/main.js',
-  'model-double': 'model/dist/double/main.js',
+  'fake-model': 'model/dist/fake/main.js',
 } as const;
 export type Role = keyof typeof ENTRIES;
 export type Tier = 'gateway' | 'turns' | 'full';
@@ -59,8 +59,8 @@ export interface Stack extends AsyncDisposable {
   readonly data: string;
   /** Of gateway `n`, counted from 0. */
   url(n?: number): string;
-  /** Of the model double. */
-  readonly doubleUrl: string;
+  /** Of the fake model. */
+  readonly fakeModelUrl: string;
   /** The SDK with the operator's key and no retries of its own, unless `options` say otherwise; what it is answered is watched. */
   client(options?: ClientOptions): Anthropic;
   /** The processes of a role, in order of start. */
@@ -91,7 +91,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   /** Last opened, first closed; a closer that fails does not keep the others from running. */
   async function close(): Promise<void> {
     const problems: unknown[] = [];
-    const services = ['gateway', 'harness', 'sandbox-pool', 'egress', 'model-double'] as const;
+    const services = ['gateway', 'harness', 'sandbox-pool', 'egress', 'fake-model'] as const;
     for (const role of services) {
       const all = running.get(role) ?? [];
       for (const result of await Promise.allSettled(all.map(({ service }) => service[Symbol.asyncDispose]())))
@@ -109,13 +109,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const nats = options.tier === 'gateway' ? null : await startTestNats();
     if (nats) closers.push(() => nats[Symbol.asyncDispose]());
     const data = path.join(directory.path, 'data');
-    let doubleUrl = '';
+    let fakeModelUrl = '';
 
     async function environment(role: Role): Promise<Record<string, string>> {
       const common = { MANYHANDS_DATA: data, MANYHANDS_LOG_LEVEL: 'info', REDIS_URL: redis.url, NATS_URL: nats?.url ?? '' };
       const own: Partial<Record<Role, () => Promise<Record<string, string>>>> = {
         gateway: async () => ({ MANYHANDS_PORT: '0', MANYHANDS_API_KEY: OPERATOR_KEY }),
-        harness: async () => ({ MANYHANDS_MODEL_BASE_URL: doubleUrl, MANYHANDS_MODEL_API_KEY: 'double' }),
+        harness: async () => ({ MANYHANDS_MODEL_BASE_URL: fakeModelUrl, MANYHANDS_MODEL_API_KEY: 'fake' }),
         'sandbox-pool': sandboxPrograms,
       };
       return { ...common, ...(await own[role]?.()), ...FAST[role], ...options.env?.[role] };
@@ -130,7 +130,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     }
     const first = async (role: Role) => start(role, await environment(role));
 
-    if (options.tier !== 'gateway') doubleUrl = String((await first('model-double')).ready['url']);
+    if (options.tier !== 'gateway') fakeModelUrl = String((await first('fake-model')).ready['url']);
     const wanted: Role[] = Array.from({ length: options.count?.gateway ?? 1 }, () => 'gateway' as const);
     if (options.tier !== 'gateway') wanted.push(...Array.from({ length: options.count?.harness ?? 1 }, () => 'harness' as const));
     if (options.tier === 'full') wanted.push('egress');
@@ -150,7 +150,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       nats,
       data,
       url,
-      doubleUrl,
+      fakeModelUrl,
       client: (more = {}) =>
         new Anthropic({ baseURL: url(), apiKey: OPERATOR_KEY, maxRetries: 0, ...more, fetch: watch(more.fetch ?? fetch) }),
       services: (role) => (running.get(role) ?? []).map(({ service }) => service),

@@ -59,7 +59,7 @@ test('every variable that it sets is one that the process reads', () => {
     const known = readVariables(name);
     return Object.keys(environment).flatMap((variable) => (known.has(variable) ? [] : [`${name}: ${variable}`]));
   });
-  expect(own.map(([name]) => name).sort()).toEqual(['egress', 'gateway', 'harness', 'model-double', 'sandbox-pool']);
+  expect(own.map(([name]) => name).sort()).toEqual(['egress', 'fake-model', 'gateway', 'harness', 'sandbox-pool']);
   expect(unknown).toEqual([]);
 });
 

@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { engineUnavailable, type TemporaryDirectory, type TestEngine, temporaryDirectory, testEngine, until } from '@manyhands/test-kit';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -52,7 +52,7 @@ describe.skipIf(reason !== null)(`the compose file${reason === null ? '' : ` (sk
       env: {
         PATH: process.env['PATH'],
         DOCKER_SOCKET: socket,
-        MANYHANDS_MODEL_BASE_URL: 'http://model-double:8500',
+        MANYHANDS_MODEL_BASE_URL: 'http://fake-model:8500',
         MANYHANDS_MODEL_API_KEY: 'none',
       },
     });
@@ -71,7 +71,7 @@ describe.skipIf(reason !== null)(`the compose file${reason === null ? '' : ` (sk
     made = await provideBases(docker, engine.image, BASES);
     project = composeProject(docker, file, name, note);
     await project.build();
-    await project.up({ scale: { harness: HARNESSES }, profiles: ['double'] }).catch(tellLogs);
+    await project.up({ scale: { harness: HARNESSES }, profiles: ['fake'] }).catch(tellLogs);
     const url = `http://${await project.address('gateway', 'outside')}:8400`;
     client = new Anthropic({ baseURL: url, apiKey: env['MANYHANDS_API_KEY']!, maxRetries: 5 });
   }, READY_MS);
@@ -128,7 +128,7 @@ describe.skipIf(reason !== null)(`the compose file${reason === null ? '' : ` (sk
   test(
     '100 sessions, each with a command in a container of its own, and a worker killed meanwhile: none is lost',
     async () => {
-      const agent = await client.beta.agents.create({ name: 'tester', model: 'double', tools: [{ type: 'agent_toolset_20260401' }] });
+      const agent = await client.beta.agents.create({ name: 'tester', model: 'fake', tools: [{ type: 'agent_toolset_20260401' }] });
       const environment = await client.beta.environments.create({ name: 'test', config: { type: 'cloud' } });
       const sessions = await Promise.all(
         Array.from({ length: SESSIONS }, async () => {
@@ -158,7 +158,7 @@ describe.skipIf(reason !== null)(`the compose file${reason === null ? '' : ` (sk
   });
 
   test('a sandbox reaches no server of the deployment, neither by itself nor through its proxy', async () => {
-    const agent = await client.beta.agents.create({ name: 'tester', model: 'double', tools: [{ type: 'agent_toolset_20260401' }] });
+    const agent = await client.beta.agents.create({ name: 'tester', model: 'fake', tools: [{ type: 'agent_toolset_20260401' }] });
     const environment = await client.beta.environments.create({ name: 'test', config: { type: 'cloud' } });
     const { id } = await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id });
     const servers = [
@@ -172,11 +172,7 @@ describe.skipIf(reason !== null)(`the compose file${reason === null ? '' : ` (sk
         `curl -s -o /dev/null -m 5 --noproxy '*' http://${server}/; echo $? $(curl -s -o /dev/null -m 5 -w '%{http_code}' http://${server}/)`,
     );
     const command = tries.join('\n');
-    await say(
-      client,
-      id,
-      doubleScript([{ blocks: [{ tool: 'bash', input: { command } }] }, { blocks: [{ text: '{{last_tool_result}}' }] }]),
-    );
+    await say(client, id, fakeScript([{ blocks: [{ tool: 'bash', input: { command } }] }, { blocks: [{ text: '{{last_tool_result}}' }] }]));
     const events = await untilIdle(client, id, 60_000);
     expect(texts(events, 'agent.message').at(-1)?.trim().split('\n')).toEqual(servers.map(() => '7 403'));
   }, 90_000);
@@ -201,7 +197,7 @@ describe.skipIf(reason !== null)(`the compose file${reason === null ? '' : ` (sk
 });
 
 /** Counts its runs in a file of the workspace, takes a moment, and reports the count. */
-const COUNTING = doubleScript([
+const COUNTING = fakeScript([
   { blocks: [{ tool: 'bash', input: { command: 'echo run >> count; sleep 1; wc -l < count' } }] },
   { blocks: [{ text: 'ran {{last_tool_result}}' }] },
 ]);

@@ -8,7 +8,7 @@ const KEY = /^\s+([A-Z][A-Z0-9_]+):/gm;
 const SHARED = /^export const (\w+) = \{(.*?)\};$/gms;
 
 export function readVariables(service: string): Set<string> {
-  const home = service === 'model-double' ? 'model/src/double' : `${service}/src`;
+  const home = service === 'fake-model' ? 'model/src/fake' : `${service}/src`;
   const sources = readdirSync(path.join(PACKAGES, home), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts'))
     .map((file) => readFileSync(path.join(PACKAGES, home, file), 'utf8'));

@@ -5,7 +5,7 @@ import { until } from '@manyhands/test-kit';
 export type Event = Anthropic.Beta.Sessions.BetaManagedAgentsSessionEvent;
 
 export async function startSession(client: Anthropic): Promise<string> {
-  const agent = await client.beta.agents.create({ name: 'tester', model: 'double', tools: [{ type: 'agent_toolset_20260401' }] });
+  const agent = await client.beta.agents.create({ name: 'tester', model: 'fake', tools: [{ type: 'agent_toolset_20260401' }] });
   const environment = await client.beta.environments.create({ name: 'test', config: { type: 'cloud' } });
   const session = await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id });
   return session.id;

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { createRedis } from '@manyhands/base';
-import { type DoubleScript, doubleScript } from '@manyhands/model/testing';
+import { type FakeScript, fakeScript } from '@manyhands/model/testing';
 import { silentLogger, spawnService, until } from '@manyhands/test-kit';
 import { createTurnQueue } from '@manyhands/turn-queue';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -21,11 +21,11 @@ async function scrapeAll(stack: Stack): Promise<Record<(typeof ROLES)[number], E
   const found = await Promise.all(ROLES.map(async (role) => [role, await scrape(stack.service(role))] as const));
   return Object.fromEntries(found) as Record<(typeof ROLES)[number], Exposition>;
 }
-async function run(stack: Stack, sessionId: string, steps: DoubleScript, turns = 1): Promise<string> {
-  await say(stack.client(), sessionId, doubleScript(steps));
+async function run(stack: Stack, sessionId: string, steps: FakeScript, turns = 1): Promise<string> {
+  await say(stack.client(), sessionId, fakeScript(steps));
   return texts(await untilIdle(stack.client(), sessionId, 40_000, turns), 'agent.message').at(-1) ?? '';
 }
-function bash(command: string): DoubleScript {
+function bash(command: string): FakeScript {
   return [{ blocks: [{ tool: 'bash', input: { command } }] }, { blocks: [{ text: '{{last_tool_result}}' }] }];
 }
 /** Asks the forwarder in the sandbox for an address that nothing may reach, without any program but the shell. */
@@ -69,8 +69,8 @@ describe('metrics of an instance under work', () => {
     expect(grown('harness', 'manyhands_turn_start_seconds_count')).toBe(1);
     expect(grown('harness', 'manyhands_turn_start_seconds_sum')).toBeLessThan(20);
     expect(grown('harness', 'manyhands_session_lease_seconds_count', { outcome: 'taken' })).toBeGreaterThanOrEqual(1);
-    expect(grown('harness', 'manyhands_model_request_seconds_count', { model: 'double', outcome: 'answered' })).toBe(2);
-    expect(grown('harness', 'manyhands_model_first_token_seconds_count', { model: 'double' })).toBe(2);
+    expect(grown('harness', 'manyhands_model_request_seconds_count', { model: 'fake', outcome: 'answered' })).toBe(2);
+    expect(grown('harness', 'manyhands_model_first_token_seconds_count', { model: 'fake' })).toBe(2);
     expect(grown('harness', 'manyhands_model_first_token_seconds_sum')).toBeLessThanOrEqual(
       grown('harness', 'manyhands_model_request_seconds_sum'),
     );
@@ -95,7 +95,7 @@ describe('metrics of an instance under work', () => {
     const sessionId = await startSession(stack.client());
     await using stream = await openStream(stack, sessionId);
     expect(stream.status).toBe(200);
-    await say(stack.client(), sessionId, doubleScript(bash('until [ -e go ]; do sleep 0.05; done')));
+    await say(stack.client(), sessionId, fakeScript(bash('until [ -e go ]; do sleep 0.05; done')));
     // Sandboxes of earlier sessions may still be there; the call itself shows that this one has its own.
     await untilEvent(stack.client(), sessionId, 'agent.tool_use');
     await until(async () => sum(await scrape(harness), 'manyhands_sandbox_wait_seconds_count', { outcome: 'leased' }) === 2, {
@@ -172,7 +172,7 @@ describe('metrics of an instance under work', () => {
     const session = await stack.client().beta.sessions.create({ agent: agent.id, environment_id: environment.id });
     const failure = { error: { status: 400, type: 'invalid_request_error', message: secret } };
     const call = { blocks: [{ tool: secret, input: { secret } }] };
-    await say(stack.client(), session.id, doubleScript([call, failure], secret));
+    await say(stack.client(), session.id, fakeScript([call, failure], secret));
     await untilEvent(stack.client(), session.id, 'session.status_idle');
     await fetch(`${stack.url()}/v1/${secret}?key=${secret}`, { headers: { 'x-api-key': secret } });
     await fetch(`${stack.url()}/v1/sessions/${secret}`, { method: 'PUT', headers: { authorization: `Bearer ${OPERATOR_KEY}` } });
@@ -200,7 +200,7 @@ describe('metrics of an instance under work', () => {
       .beta.agents.create({ name: 'a', model: 'no-such-model', tools: [{ type: 'agent_toolset_20260401' }] });
     const environment = await stack.client().beta.environments.create({ name: 'e', config: { type: 'cloud' } });
     const { id } = await stack.client().beta.sessions.create({ agent: agent.id, environment_id: environment.id });
-    await say(stack.client(), id, doubleScript([{ error: { status: 529, type: 'overloaded_error', times: 99 } }]));
+    await say(stack.client(), id, fakeScript([{ error: { status: 529, type: 'overloaded_error', times: 99 } }]));
     await untilIdle(stack.client(), id, 40_000);
     const found = await scrape(harness);
     expect(sum(found, 'manyhands_model_request_seconds_count', { model: 'other', outcome: 'overloaded' })).toBe(3);
@@ -285,7 +285,7 @@ describe('readiness', () => {
 
   test('a worker killed in the middle of an answer shows as a take-over of another one', async () => {
     const sessionId = await startSession(stack.client());
-    await say(stack.client(), sessionId, doubleScript([{ blocks: [{ text: 'word '.repeat(100) }], delta_ms: 40, delta_chars: 5 }]));
+    await say(stack.client(), sessionId, fakeScript([{ blocks: [{ text: 'word '.repeat(100) }], delta_ms: 40, delta_chars: 5 }]));
     const workers = stack.services('harness');
     const busy = await until(
       async () => {
@@ -304,7 +304,7 @@ describe('readiness', () => {
 
   test('readiness ends when the end of a process begins, while it still finishes its work and answers', async () => {
     const sessionId = await startSession(stack.client());
-    await say(stack.client(), sessionId, doubleScript([{ blocks: [{ text: 'word '.repeat(60) }], delta_ms: 50, delta_chars: 5 }]));
+    await say(stack.client(), sessionId, fakeScript([{ blocks: [{ text: 'word '.repeat(60) }], delta_ms: 50, delta_chars: 5 }]));
     const workers = stack.services('harness');
     const busy = await until(
       async () => {

@@ -8,7 +8,7 @@ import Anthropic from '@anthropic-ai/sdk';
 import { createRedis } from '@manyhands/base';
 import { primaryThreadId } from '@manyhands/contract';
 import { locate } from '@manyhands/infra';
-import { type ModelDouble, startModelDouble } from '@manyhands/model/testing';
+import { type FakeModel, startFakeModel } from '@manyhands/model/testing';
 import { sessionKeys, threadKeys } from '@manyhands/session-log';
 import { type Service, silentLogger, spawnService, startTestNats, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
 import { ROOT } from '../e2e/instance.ts';
@@ -43,7 +43,7 @@ export interface Gateway {
 export interface Cluster extends AsyncDisposable {
   redisUrl: string;
   nats: { url: string };
-  model: ModelDouble;
+  model: FakeModel;
   blobs: string;
   startGateway(env?: Record<string, string>): Promise<Gateway>;
   startWorker(env?: Record<string, string>): Promise<Service>;
@@ -64,7 +64,7 @@ export async function startCluster(options: { natsUrl?: string; redisUrl?: strin
   const [redis, nats, model, bwrap, ripgrep] = await Promise.all([
     options.redisUrl === undefined ? startTestRedis() : { url: options.redisUrl, [Symbol.asyncDispose]: async () => {} },
     options.natsUrl === undefined ? startTestNats() : { url: options.natsUrl, [Symbol.asyncDispose]: async () => {} },
-    startModelDouble({ port: 0 }),
+    startFakeModel({ port: 0 }),
     locate('bubblewrap'),
     locate('ripgrep'),
   ]);
@@ -96,7 +96,7 @@ export async function startCluster(options: { natsUrl?: string; redisUrl?: strin
     startWorker: (env = {}) =>
       start('harness', {
         ...{ REDIS_URL: redis.url, NATS_URL: nats.url, MANYHANDS_DATA: directory.path },
-        ...{ MANYHANDS_MODEL_BASE_URL: model.url, MANYHANDS_MODEL_API_KEY: 'double', MANYHANDS_DRAIN_MS: SHORT_DRAIN_MS },
+        ...{ MANYHANDS_MODEL_BASE_URL: model.url, MANYHANDS_MODEL_API_KEY: 'fake', MANYHANDS_DRAIN_MS: SHORT_DRAIN_MS },
         ...env,
       }),
     async startPool({ env = {}, egress = false, prefix = [], natsUrl = nats.url } = {}) {

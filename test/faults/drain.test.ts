@@ -2,7 +2,7 @@
  * Sandbox pools that come and go under sessions (DESIGN 3.6, 6): a pool that gets SIGTERM lets calls finish, saves what sessions have and
  * leaves; sessions go on in another pool. Full pools are not asked, and sessions wait for room, or for a pool to come back.
  */
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { processTable, type Service, until } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type Event, history, problems, say, startSession, texts, untilIdle } from '../e2e/conversation.ts';
@@ -42,8 +42,8 @@ async function sessionIn(pool: Pool): Promise<string> {
 const bash = (command: string) => ({ blocks: [{ tool: 'bash', input: { command } }] });
 const tellLast = { blocks: [{ text: '{{last_tool_result}}' }] };
 /** Says the steps as one message. */
-async function talk(sessionId: string, steps: Parameters<typeof doubleScript>[0]): Promise<void> {
-  await say(gateway.client, sessionId, doubleScript(steps));
+async function talk(sessionId: string, steps: Parameters<typeof fakeScript>[0]): Promise<void> {
+  await say(gateway.client, sessionId, fakeScript(steps));
 }
 /** Waits until that command runs in a sandbox. */
 async function untilRuns(command: string): Promise<void> {
@@ -121,7 +121,7 @@ test('a call whose worker and pool both go is told with its true outcome, and ha
   ]);
   const sessionId = await startSession(server.client);
   const script = [bash('echo run >> count; sleep 3.125; echo collected later'), bash('wc -l < count'), tellLast];
-  await say(server.client, sessionId, doubleScript(script));
+  await say(server.client, sessionId, fakeScript(script));
   await untilRuns('sleep 3.125');
   const worked = worker.kill('SIGTERM');
   const pooled = ended(first.service);

@@ -1,6 +1,6 @@
 /** Data that a newer version has taken over: older processes stop themselves, and none starts (I16). */
 import { createRedis } from '@manyhands/base';
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { silentLogger, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { say, startSession, untilIdle } from '../e2e/conversation.ts';
@@ -19,7 +19,7 @@ test('a gateway and a worker stop themselves when a newer process raises the for
   const redis = createRedis(cluster.redisUrl, 'patient', silentLogger, 'test');
   try {
     const sessionId = await startSession(gateway.client);
-    await say(gateway.client, sessionId, doubleScript([{ blocks: [{ text: 'hello' }] }]));
+    await say(gateway.client, sessionId, fakeScript([{ blocks: [{ text: 'hello' }] }]));
     await untilIdle(gateway.client, sessionId, 20_000);
     expect(await redis.get('mh:format')).toBe('2');
     await redis.set('mh:format', '3');

@@ -2,7 +2,7 @@
  * A worker that gets SIGTERM hands its turns over at their next safe point (DESIGN 4, I10): a client with an open stream sees one seamless
  * turn, a command runs once, and the next worker has the turn at once.
  */
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { processTable, type Service, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Event, history, problems, say, startSession, texts, untilEvent, untilIdle } from '../e2e/conversation.ts';
@@ -64,7 +64,7 @@ test('an answer that ends in time is the one that is told, by the worker that as
   await using worker = await cluster.startWorker({ MANYHANDS_DRAIN_MS: '20000' });
   const { sessionId, watch } = await watchedSession();
   const answer = 'word '.repeat(80);
-  await say(gateway.client, sessionId, doubleScript([{ blocks: [{ text: answer }], delta_ms: 20, delta_chars: 4 }]));
+  await say(gateway.client, sessionId, fakeScript([{ blocks: [{ text: answer }], delta_ms: 20, delta_chars: 4 }]));
   await until(() => watch.frames.some(({ event }) => event === 'event_delta'), { what: 'the answer to stream' });
   expect(await worker.kill('SIGTERM')).toEqual({ code: 0, signal: null });
   const events = await expectSeamless(watch, sessionId);
@@ -79,7 +79,7 @@ test('an answer that does not end in time is asked for again, its span closed as
   await using other = await cluster.startWorker({ MANYHANDS_DRAIN_MS: String(drainMs) });
   const { sessionId, watch } = await watchedSession();
   const answer = 'again '.repeat(100);
-  await say(gateway.client, sessionId, doubleScript([{ blocks: [{ text: answer }], delta_ms: 20, delta_chars: 4 }]));
+  await say(gateway.client, sessionId, fakeScript([{ blocks: [{ text: answer }], delta_ms: 20, delta_chars: 4 }]));
   await until(() => watch.frames.some(({ event }) => event === 'event_delta'), { what: 'the answer to stream' });
   const first = await workerOf(sessionId, [one, other]);
   const ended = first.kill('SIGTERM');
@@ -103,7 +103,7 @@ test('a command of 10 seconds runs on while its worker goes, and the next one co
   await say(
     gateway.client,
     sessionId,
-    doubleScript([
+    fakeScript([
       { blocks: [{ tool: 'bash', input: { command: 'echo run >> count; sleep 10.125; wc -l < count' } }] },
       { blocks: [{ text: 'count={{last_tool_result}}' }] },
     ]),
@@ -133,7 +133,7 @@ test('a turn of many short steps goes over between two of them, each command run
   await say(
     gateway.client,
     sessionId,
-    doubleScript([
+    fakeScript([
       ...Array.from({ length: steps }, () => ({ blocks: [{ tool: 'bash', input: { command: 'echo run >> count' } }] })),
       { blocks: [{ tool: 'bash', input: { command: 'wc -l < count' } }] },
       { blocks: [{ text: 'count={{last_tool_result}}' }] },
@@ -158,12 +158,12 @@ test('three workers replaced one after the other under 30 running sessions: no s
   let workers = await Promise.all([1, 2, 3].map(() => cluster.startWorker({ MANYHANDS_DRAIN_MS: '700' })));
   const sessions = await Promise.all(Array.from({ length: 30 }, watchedSession));
   const bash = (seconds: number) => ({ blocks: [{ tool: 'bash', input: { command: `echo run >> count; sleep ${seconds}` } }] });
-  const withCommands = doubleScript([
+  const withCommands = fakeScript([
     ...[1, 1, 1].map(bash),
     { blocks: [{ tool: 'bash', input: { command: 'wc -l < count' } }] },
     { blocks: [{ text: 'count={{last_tool_result}}' }] },
   ]);
-  const talking = (n: number) => doubleScript([{ blocks: [{ text: `${n} ${'word '.repeat(60)}` }], delta_ms: 60, delta_chars: 5 }]);
+  const talking = (n: number) => fakeScript([{ blocks: [{ text: `${n} ${'word '.repeat(60)}` }], delta_ms: 60, delta_chars: 5 }]);
   const commands = 6;
   await Promise.all(
     sessions.map(async ({ sessionId }, i) => {

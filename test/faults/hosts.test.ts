@@ -6,7 +6,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { connectMessaging } from '@manyhands/base';
 import { LeaseReply, poolLeaseSubject } from '@manyhands/contract';
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { processTable, silentLogger, type TemporaryDirectory, temporaryDirectory, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Event, history, problems, say, startSession, texts, untilIdle } from '../e2e/conversation.ts';
@@ -52,7 +52,7 @@ describe.skipIf(why !== null)(`three hosts${why === null ? '' : ` (skipped: ${wh
 
   const bash = (command: string) => ({ blocks: [{ tool: 'bash', input: { command } }] });
   const tellLast = { blocks: [{ text: '{{last_tool_result}}' }] };
-  const talk = (id: string, steps: Parameters<typeof doubleScript>[0]) => say(gateway.client, id, doubleScript(steps));
+  const talk = (id: string, steps: Parameters<typeof fakeScript>[0]) => say(gateway.client, id, fakeScript(steps));
   const results = (events: Event[]) =>
     events.flatMap((event) =>
       event.type === 'agent.tool_result'

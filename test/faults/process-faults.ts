@@ -2,7 +2,7 @@
  * What a whole instance survives, for each kind of sandbox: kill -9 of each process while a turn runs. The turn goes on, the command runs
  * once, the log tells the truth (DESIGN 4: I1–I5, I10).
  */
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { type ProcessEntry, processTable, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { history, problems, say, startSession, texts, untilEvent, untilIdle } from '../e2e/conversation.ts';
@@ -28,7 +28,7 @@ export function survivesKills(sandbox: Sandbox): void {
   test('a worker killed while the model streams: another one asks again and the turn ends within 10 s plus one answer', async () => {
     const sessionId = await startSession(instance.client);
     const answer = 'word '.repeat(200);
-    await say(instance.client, sessionId, doubleScript([{ blocks: [{ text: answer }], delta_ms: 20, delta_chars: 5 }]));
+    await say(instance.client, sessionId, fakeScript([{ blocks: [{ text: answer }], delta_ms: 20, delta_chars: 5 }]));
     await untilEvent(instance.client, sessionId, 'span.model_request_start');
     const { pid } = await instance.workerOf(sessionId);
     const killedAt = Date.now();
@@ -73,7 +73,7 @@ export function survivesKills(sandbox: Sandbox): void {
       await say(
         instance.client,
         sessionId,
-        doubleScript([
+        fakeScript([
           { blocks: [{ tool: 'bash', input: { command: 'sleep 30; echo never' } }] },
           { blocks: [{ tool: 'bash', input: { command: 'echo fresh' } }] },
           { blocks: [{ text: '{{last_tool_result}}' }] },
@@ -127,7 +127,7 @@ function above(command: string): ProcessEntry[] {
 
 /** Counts its runs in a file, takes its time, and reports the count. */
 function countingScript(seconds: number) {
-  return doubleScript([
+  return fakeScript([
     { blocks: [{ tool: 'bash', input: { command: `echo run >> count; sleep ${seconds}; wc -l < count` } }] },
     { blocks: [{ text: 'count={{last_tool_result}}' }] },
   ]);

@@ -1,5 +1,5 @@
 /** One session from its creation to its end, with its worker killed in between, whatever Redis is made of: what every mode of Redis has to pass. */
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { until } from '@manyhands/test-kit';
 import { expect } from 'vitest';
 import { type Event, history, problems, say, startSession, texts, untilEvent, untilIdle } from '../e2e/conversation.ts';
@@ -12,7 +12,7 @@ export interface Service {
 }
 
 const counted = (seconds: number) =>
-  doubleScript([
+  fakeScript([
     { blocks: [{ tool: 'bash', input: { command: `echo once >> ran; sleep ${seconds}; echo count=$(grep -c once ran)` } }] },
     { blocks: [{ text: '{{last_tool_result}}' }] },
   ]);
@@ -38,10 +38,10 @@ export async function servesASession(service: Service, whileACommandRuns: () => 
   const watch = await watchStream(gateway.url, API_KEY, sessionId);
   try {
     // A turn without a sandbox, previews and all.
-    await say(client, sessionId, doubleScript([{ blocks: [{ text: 'hello' }] }]));
+    await say(client, sessionId, fakeScript([{ blocks: [{ text: 'hello' }] }]));
     expect(texts(await untilIdle(client, sessionId, 30_000), 'agent.message')).toEqual(['hello']);
     // An interrupt of a running command.
-    await say(client, sessionId, doubleScript([{ blocks: [{ tool: 'bash', input: { command: 'sleep 60' } }] }]));
+    await say(client, sessionId, fakeScript([{ blocks: [{ tool: 'bash', input: { command: 'sleep 60' } }] }]));
     await untilEvent(client, sessionId, 'agent.tool_use');
     await client.beta.sessions.events.send(sessionId, { events: [{ type: 'user.interrupt' }] });
     await untilIdle(client, sessionId, 30_000, 2);

@@ -1,7 +1,7 @@
 /** The end of a gateway by SIGTERM: streams end whole, requests under way are answered, and nobody who comes back misses anything (I2, I10). */
 import { once } from 'node:events';
 import net from 'node:net';
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { history, problems, say, startSession, untilIdle } from '../e2e/conversation.ts';
@@ -41,7 +41,7 @@ async function connect(gateway: Gateway) {
 }
 const head = (line: string, more: string[] = []) =>
   `${[line, 'host: gateway', `authorization: Bearer ${API_KEY}`, ...more].join('\r\n')}\r\n\r\n`;
-const talk = (words: number) => doubleScript([{ blocks: [{ text: 'word '.repeat(words) }], delta_ms: 20, delta_chars: 5 }]);
+const talk = (words: number) => fakeScript([{ blocks: [{ text: 'word '.repeat(words) }], delta_ms: 20, delta_chars: 5 }]);
 
 test('a stream ends at the end of a frame and of its response, and the client that reads on elsewhere has missed nothing', async () => {
   const goes = await cluster.startGateway();
@@ -131,7 +131,7 @@ test('clients of the SDK that come back when their stream ends see every event o
       at = Math.min(at + 1, gateways.length - 1);
     }
   })();
-  await say(stays.client, sessionId, doubleScript([{ blocks: [{ text: 'word '.repeat(200) }], delta_ms: 20, delta_chars: 5 }]));
+  await say(stays.client, sessionId, fakeScript([{ blocks: [{ text: 'word '.repeat(200) }], delta_ms: 20, delta_chars: 5 }]));
   for (const goes of [first, second]) {
     const before = seen.size;
     await until(() => seen.size >= Math.max(2, before), { what: 'the reader to have read', timeoutMs: 30_000 });

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { createRedis, randomIds } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import { primaryThreadId } from '@manyhands/contract';
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { createSessionLog, createSessionWriter, type LogEntry } from '@manyhands/session-log';
 import { type Service, silentLogger, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -28,7 +28,7 @@ afterAll(async () => {
 /** Notes its name, and goes on when a file appears; so the test says how long each command runs. */
 const noting = (name: string) => `echo ${name} >> notes; until [ -e go-${name} ]; do sleep 0.05; done; echo ${name} done`;
 const script = (name: string) =>
-  doubleScript([
+  fakeScript([
     { blocks: [{ tool: 'bash', input: { command: noting(name) } }] },
     { blocks: [{ tool: 'bash', input: { command: 'grep -c . notes' } }] },
     { blocks: [{ text: `${name} says {{last_tool_result}}` }] },

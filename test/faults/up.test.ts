@@ -1,6 +1,6 @@
 /** The life of `up` itself: its end by signal, its end by kill -9, and the next start on the same data. */
 import path from 'node:path';
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
 import { problems, say, startSession, texts, untilEvent, untilIdle } from '../e2e/conversation.ts';
@@ -14,7 +14,7 @@ test('after kill -9 of up its children end, and the next start on the same data 
   await say(
     first.client,
     sessionId,
-    doubleScript([
+    fakeScript([
       { blocks: [{ tool: 'bash', input: { command: 'sleep 2; echo survived' } }] },
       { blocks: [{ text: 'the end' }], delay_ms: 500 },
     ]),

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { connectMessaging, type Messaging, pause } from '@manyhands/base';
 import { CallReply, DoneReply, LeaseReply, SANDBOX_SUBJECT, type SandboxVerb, sandboxSubject } from '@manyhands/contract';
 import { locate } from '@manyhands/infra';
-import { connectHand, sandboxDirectory } from '@manyhands/sandbox-pool';
+import { connectDaemon, sandboxDirectory } from '@manyhands/sandbox-pool';
 import {
   engineUnavailable,
   type Service,
@@ -165,7 +165,7 @@ function costs(driver: 'bubblewrap' | 'docker'): void {
       const docker = new Docker(protocol === 'unix:' ? { socketPath: pathname } : { host: hostname, port });
       const [container] = await docker.listContainers({ filters: { label: [`dev.manyhands.sandbox=${given.sandbox_id}`] } });
       // From where `docker exec` is called, too: the pool's host.
-      const hand = await connectHand(sandboxDirectory(path.join(data.path, 'sandboxes'), given.sandbox_id).run);
+      const hand = await connectDaemon(sandboxDirectory(path.join(data.path, 'sandboxes'), given.sandbox_id).run);
       const call = async () => {
         const key = `key_${++sessions}`;
         let answer = await hand.request({ op: 'start', key, tool: 'bash', input: { command: '/bin/true' } }, CALL_MS);

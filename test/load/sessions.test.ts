@@ -3,7 +3,7 @@
  * in `npm run bench` only: making containers is what takes long, and test/deploy runs a hundred of them already.
  */
 
-import { doubleScript } from '@manyhands/model/testing';
+import { fakeScript } from '@manyhands/model/testing';
 import { privateEngineUnavailable } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { problems, say, startSession, texts, untilIdle } from '../e2e/conversation.ts';
@@ -32,7 +32,7 @@ function servesAll(sandbox: 'bubblewrap' | 'docker'): void {
         say(
           client,
           id,
-          doubleScript([
+          fakeScript([
             { blocks: [{ tool: 'bash', input: { command: `echo session ${i}` } }] },
             { blocks: [{ text: '{{last_tool_result}}' }] },
           ]),

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { AppError, ensureError } from './errors.ts';
-import { parseRedisUrl } from './redis-url.ts';
+import { parseRedisUrl } from './redis/redis-url.ts';
 
 export function loadEnv<T extends z.ZodObject>(schema: T, env: Record<string, string | undefined>): Readonly<z.infer<T>> {
   const given: Record<string, string> = {};

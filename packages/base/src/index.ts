@@ -18,7 +18,6 @@ export {
   WireError,
   type WireErrorOptions,
 } from './errors.ts';
-export { assertFormat, FORMAT, openInstallation, watchInstallation } from './installation.ts';
 export { createLifecycle, type Lifecycle, type LifePhase, runMain, SHUTDOWN_DEADLINE_MS, shutdownDeadlineMs } from './lifecycle.ts';
 export { createLogger, type Logger } from './log.ts';
 export { connectMessaging, MESSAGE_FORMAT, type Messaging, type ServeOptions, type Serving } from './messaging.ts';
@@ -33,10 +32,11 @@ export {
   type Metrics,
   OTHER_VALUE,
 } from './metrics.ts';
-export { openStorage, type StorageOptions } from './open-storage.ts';
 export { type Operations, type OperationsOptions, serveOperations } from './operations.ts';
-export { checkRedisVersion, createRedis, isCluster, pingRedis, type RedisPatience } from './redis.ts';
-export { parseRedisUrl, type RedisPlace } from './redis-url.ts';
+export { assertFormat, FORMAT, openInstallation, watchInstallation } from './redis/installation.ts';
+export { openStorage, type StorageOptions } from './redis/open-storage.ts';
+export { checkRedisVersion, createRedis, isCluster, pingRedis, type RedisPatience } from './redis/redis.ts';
+export { parseRedisUrl, type RedisPlace } from './redis/redis-url.ts';
+export { createSubscriber, type Subscriber, type Subscription } from './redis/subscriber.ts';
 export { createScope, type Scope, type ScopeOptions, type ScopeResults, type ScopeWork } from './scope.ts';
-export { createSubscriber, type Subscriber, type Subscription } from './subscriber.ts';
 export { childOf, currentTrace, newTraceparent, parseTraceparent, withTrace } from './trace.ts';

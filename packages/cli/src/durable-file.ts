@@ -1,4 +1,4 @@
-/** Small files that are whole or not there: written beside their place, then renamed. */
+/** Durable files: written to a draft, synced, then renamed, so that readers see the whole content or none. */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -37,7 +37,7 @@ export function makeDirectories(path: string, mode?: number): void {
     try {
       mkdirSync(place, mode);
     } catch (error) {
-      // Somebody else made it meanwhile.
+      // Another process made it meanwhile.
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
   }

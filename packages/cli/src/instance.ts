@@ -3,8 +3,8 @@ import { resolve } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { readIfPresent } from './durable-file.ts';
 import type { Surroundings } from './surroundings.ts';
-import { readyFileOf } from './up/data-directory.ts';
-import type { ReadyFacts } from './up/ready-file.ts';
+import { readyFileOf } from './up/data/data-directory.ts';
+import type { ReadyFacts } from './up/data/ready-file.ts';
 import { UsageError } from './usage-error.ts';
 
 export interface ConnectionOptions {

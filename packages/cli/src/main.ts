@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { runProgram } from './program.ts';
 /** The `manyhands` command. */
-import { narrowEnvironment } from './up/child-environment.ts';
+import { narrowEnvironment } from './up/processes/child-environment.ts';
 
 // Programs that are started from here inherit what is left: no key, no address.
 const environment = narrowEnvironment(process.env);

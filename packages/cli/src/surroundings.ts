@@ -1,6 +1,6 @@
-/** What a command works with; nothing below `main` reaches for it by itself. */
+/** Environment, directory and streams of a command, passed as a parameter: nothing below `main` reads them from `process`. */
 import type { ReadStream } from 'node:tty';
-import type { Environment } from './up/child-environment.ts';
+import type { Environment } from './up/processes/child-environment.ts';
 
 export interface Surroundings {
   /** The user's environment, complete. */

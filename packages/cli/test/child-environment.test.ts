@@ -3,9 +3,9 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { temporaryDirectory } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { childEnvironment, engineEnvironment, narrowEnvironment, type ServiceKind } from '../src/up/child-environment.ts';
+import { childEnvironment, engineEnvironment, narrowEnvironment, type ServiceKind } from '../src/up/processes/child-environment.ts';
 
-const KINDS: ServiceKind[] = ['gateway', 'harness', 'sandbox-pool', 'egress', 'model-double'];
+const KINDS: ServiceKind[] = ['gateway', 'harness', 'sandbox-pool', 'egress', 'fake-model'];
 const EVERYTHING = {
   PATH: '/bin',
   HOME: '/home/me',
@@ -77,8 +77,8 @@ test('how to speak to the Docker engine reaches the pool and the program that ma
   expect(engineEnvironment(user)).toEqual({ DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: '/certificates' });
 });
 
-test('the model double gets its surroundings and nothing of the user', () => {
-  expect(childEnvironment('model-double', EVERYTHING, {})).toEqual({
+test('the fake model gets its surroundings and nothing of the user', () => {
+  expect(childEnvironment('fake-model', EVERYTHING, {})).toEqual({
     PATH: '/bin',
     HOME: '/home/me',
     NODE_EXTRA_CA_CERTS: '/ca.pem',

@@ -5,10 +5,10 @@ import { existsSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSyn
 import { join } from 'node:path';
 import { temporaryDirectory } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { loadApiKey, loadSecrets, openDataDirectory } from '../src/up/data-directory.ts';
-import { lockDataDirectory } from '../src/up/data-lock.ts';
-import { endLeftovers, readLeftovers, recordProcesses } from '../src/up/leftovers.ts';
-import { identify, processScope } from '../src/up/process-identity.ts';
+import { loadApiKey, loadSecrets, openDataDirectory } from '../src/up/data/data-directory.ts';
+import { lockDataDirectory } from '../src/up/data/data-lock.ts';
+import { endLeftovers, readLeftovers, recordProcesses } from '../src/up/processes/leftovers.ts';
+import { identify, processScope } from '../src/up/processes/process-identity.ts';
 
 const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
 

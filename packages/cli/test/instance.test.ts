@@ -11,7 +11,7 @@ const ROOT = resolve(import.meta.dirname, '..', '..', '..');
 const MAIN = join(ROOT, 'packages', 'cli', 'dist', 'main.js');
 const READY_MS = 120_000;
 const TURN_MS = 60_000;
-const KINDS = ['gateway-1', 'harness-1', 'harness-2', 'sandbox-pool-1', 'egress-1', 'redis-1', 'nats-1', 'model-double-1'];
+const KINDS = ['gateway-1', 'harness-1', 'harness-2', 'sandbox-pool-1', 'egress-1', 'redis-1', 'nats-1', 'fake-model-1'];
 
 interface Ready {
   url: string;

@@ -3,9 +3,9 @@ import http from 'node:http';
 import { join } from 'node:path';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import type { LaunchedProcess } from '../src/up/launched-process.ts';
-import { bindListenSocket, type ListenSocket } from '../src/up/listen-socket.ts';
-import { serviceRecipe } from '../src/up/service.ts';
+import type { LaunchedProcess } from '../src/up/processes/launched-process.ts';
+import { serviceRecipe } from '../src/up/processes/service.ts';
+import { bindListenSocket, type ListenSocket } from '../src/up/servers/listen-socket.ts';
 
 const LISTENER = join(import.meta.dirname, 'fixtures', 'listener.js');
 

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { findEngine, processStart } from '@manyhands/infra';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { openDataDirectory } from '../src/up/data-directory.ts';
-import { chooseSandbox, describeChoice, type SandboxOption } from '../src/up/sandbox-choice.ts';
-import { createSandboxSetup } from '../src/up/sandbox-setup.ts';
-import { createSupervisor } from '../src/up/supervisor.ts';
+import { openDataDirectory } from '../src/up/data/data-directory.ts';
+import { createSupervisor } from '../src/up/processes/supervisor.ts';
+import { chooseSandbox, describeChoice, type SandboxOption } from '../src/up/sandboxes/sandbox-choice.ts';
+import { createSandboxSetup } from '../src/up/sandboxes/sandbox-setup.ts';
 
 const NOWHERE = { DOCKER_HOST: 'unix:///nonexistent/docker.sock' };
 const NO_ENGINE = 'no Docker engine answers at unix:///nonexistent/docker.sock (ENOENT)';

@@ -3,11 +3,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import type { Recipe } from '../src/up/launched-process.ts';
-import { writeReadyFile } from '../src/up/ready-file.ts';
-import { serviceRecipe } from '../src/up/service.ts';
-import { restartDelayMs } from '../src/up/supervised.ts';
-import { createSupervisor, type ProcessEntry, type SupervisorOptions } from '../src/up/supervisor.ts';
+import { writeReadyFile } from '../src/up/data/ready-file.ts';
+import type { Recipe } from '../src/up/processes/launched-process.ts';
+import { serviceRecipe } from '../src/up/processes/service.ts';
+import { restartDelayMs } from '../src/up/processes/supervised.ts';
+import { createSupervisor, type ProcessEntry, type SupervisorOptions } from '../src/up/processes/supervisor.ts';
 
 const WORKER = join(import.meta.dirname, 'fixtures', 'worker.js');
 

@@ -1,19 +1,16 @@
 /** The contract: everything that crosses a process. See each file for its part. */
 export {
-  type Agent,
-  AgentCreate,
-  type AgentDefinition,
-  type AgentOverrides,
-  AgentUpdate,
-  EFFORTS,
-  type Effort,
-  type ModelConfig,
-  ModelIn,
-  type SessionAgent,
-  SYSTEM_MAX_CHARS,
-  type ThreadAgent,
-} from './agents.ts';
-export { type ApiKey, ApiKeyCreate, type CreatedApiKey, KEY_SCOPES, type KeyScope } from './api-keys.ts';
+  type BidirectionalPage,
+  METADATA_MAX_KEYS,
+  Metadata,
+  MetadataPatch,
+  mergeMetadata,
+  notSupportedYet,
+  notSupportedYetList,
+  type Page,
+  timestamp,
+} from './common.ts';
+export { ERROR_STATUS, type WireErrorBody, type WireErrorType } from './endpoints/errors.ts';
 export {
   ATTACHED_PDF_MAX_BYTES,
   ATTACHED_TEXT_MAX_BYTES,
@@ -25,22 +22,11 @@ export {
   fileReference,
   MEDIA_HEAD_BYTES,
   type MediaType,
-} from './attachments.ts';
-export { ClientToolContent, systemTurns } from './client-answers.ts';
-export {
-  type BidirectionalPage,
-  METADATA_MAX_KEYS,
-  Metadata,
-  MetadataPatch,
-  mergeMetadata,
-  notSupportedYet,
-  notSupportedYetList,
-  type Page,
-  timestamp,
-} from './common.ts';
+} from './events/attachments.ts';
+export { ClientToolContent, systemTurns } from './events/client-answers.ts';
 export {
   type BuiltinToolContent,
-  type BuiltinToolOutcome,
+  type BuiltinToolResult,
   DOCUMENT_MAX_BASE64_CHARS,
   type DocumentBlock,
   IMAGE_MAX_BASE64_CHARS,
@@ -55,8 +41,120 @@ export {
   ToolImageBlock,
   toolText,
   UserContent,
-} from './content.ts';
-export type { CustomTool } from './custom-tools.ts';
+} from './events/content.ts';
+export {
+  type ClientEventBody,
+  ClientEventIn,
+  EVENT_DELTA_TYPES,
+  EVENTS_MAX_PER_REQUEST,
+  type EventBody,
+  EventsSend,
+  type EventType,
+  FILTERABLE_EVENT_TYPES,
+  InitialEvents,
+  type ModelUsage,
+  type PreviewEvent,
+  PreviewFrame,
+  type RetryStatus,
+  type SessionErrorType,
+  type SessionEvent,
+  type SessionUsage,
+  type StopDetails,
+  type StopReason,
+  type ToolEvaluation,
+} from './events/events.ts';
+export { EVENT_KINDS, type EventKind, eventKind, isShownQueued } from './events/kinds.ts';
+export { DOCUMENT_MAX_BYTES, DOCUMENT_MAX_PAGES, type PdfProblem, pdfProblem } from './events/pdf.ts';
+export { eventIdSequence, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
+export { Budget, type Money, moneyOf, nanoUsdOf } from './money.ts';
+export {
+  type Agent,
+  AgentCreate,
+  type AgentDefinition,
+  type AgentOverrides,
+  AgentUpdate,
+  EFFORTS,
+  type Effort,
+  type ModelConfig,
+  ModelIn,
+  type SessionAgent,
+  SYSTEM_MAX_CHARS,
+  type ThreadAgent,
+} from './resources/agents.ts';
+export { type ApiKey, ApiKeyCreate, type CreatedApiKey, KEY_SCOPES, type KeyScope } from './resources/api-keys.ts';
+export {
+  type CloudConfig,
+  type Environment,
+  EnvironmentConfigIn,
+  EnvironmentCreate,
+  EnvironmentUpdate,
+  Networking,
+  NetworkingIn,
+  PACKAGE_MANAGERS,
+  PackagesIn,
+} from './resources/environments.ts';
+export {
+  defaultMountPath,
+  FILE_EXPIRY_SECONDS,
+  FILE_MAX_BYTES,
+  FILES_PER_SESSION_MAX,
+  type FileMetadata,
+  type FileResource,
+  fileBlobKey,
+  fileBlobPrefix,
+  MountPath,
+  ResourceIn,
+  ResourcesIn,
+  ResourceUpdate,
+  type SessionResource,
+} from './resources/files.ts';
+export type { ModelInfo } from './resources/models.ts';
+export {
+  SESSION_STATUSES,
+  type Session,
+  SessionCreate,
+  type SessionStatus,
+  type SessionThread,
+  SessionUpdate,
+} from './resources/sessions.ts';
+export type { CustomTool } from './resources/tools/custom-tools.ts';
+export {
+  BUILTIN_TOOLS,
+  type BuiltinTool,
+  isSandboxTool,
+  SANDBOX_TOOLS,
+  type SandboxTool,
+  SEARCH_QUERY_MAX_CHARS,
+  TOOL_INPUT,
+  type ToolInput,
+  WEB_TOOLS,
+  type WebTool,
+} from './resources/tools/tools.ts';
+export {
+  type AgentToolset,
+  AgentToolsetIn,
+  CustomToolIn,
+  customTools,
+  enabledTools,
+  PERMISSION_POLICIES,
+  type PermissionPolicy,
+  permissionPolicy,
+  resolveTools,
+  TOOLS_MAX,
+  type Tool,
+  type ToolConfig,
+  ToolsIn,
+  toolConfig,
+} from './resources/tools/toolset.ts';
+export {
+  FetchDomains,
+  SearchDomains,
+  type UrlSourceFilter,
+  type UrlSources,
+  UrlSourcesIn,
+  type UserLocation,
+  UserLocationIn,
+} from './resources/tools/web-tool-options.ts';
 export {
   EGRESS_FETCH_SUBJECT,
   EGRESS_QUEUE_GROUP,
@@ -76,63 +174,9 @@ export {
   SearchReply,
   SearchRequest,
   SearchResult,
-} from './egress.ts';
-export {
-  type CloudConfig,
-  type Environment,
-  EnvironmentConfigIn,
-  EnvironmentCreate,
-  EnvironmentUpdate,
-  Networking,
-  NetworkingIn,
-  PACKAGE_MANAGERS,
-  PackagesIn,
-} from './environments.ts';
-export { ERROR_STATUS, type WireErrorBody, type WireErrorType } from './errors.ts';
-export {
-  type ClientEventBody,
-  ClientEventIn,
-  EVENT_DELTA_TYPES,
-  EVENTS_MAX_PER_REQUEST,
-  type EventBody,
-  EventsSend,
-  type EventType,
-  FILTERABLE_EVENT_TYPES,
-  InitialEvents,
-  isShownQueued,
-  type ModelUsage,
-  type PreviewEvent,
-  PreviewFrame,
-  type RetryStatus,
-  type SessionErrorType,
-  type SessionEvent,
-  type SessionUsage,
-  type StopDetails,
-  type StopReason,
-  type ToolEvaluation,
-} from './events.ts';
-export {
-  defaultMountPath,
-  FILE_EXPIRY_SECONDS,
-  FILE_MAX_BYTES,
-  FILES_PER_SESSION_MAX,
-  type FileMetadata,
-  type FileResource,
-  fileBlobKey,
-  fileBlobPrefix,
-  MountPath,
-  ResourceIn,
-  ResourcesIn,
-  ResourceUpdate,
-  type SessionResource,
-} from './files.ts';
-export { CallState, HAND_MAX_FRAME_BYTES, HandReply, HandRequest, SANDBOX_PATHS, ToolOutcome } from './hand-protocol.ts';
-export { eventIdSequence, formatEventId, ID_PREFIX, type IdKind, isId, primaryThreadId } from './ids.ts';
-export { HintJob, JOB_FORMAT, type JobWish, ReleaseJob, TurnJob } from './jobs.ts';
-export type { ModelInfo } from './models.ts';
-export { Budget, type Money, moneyOf, nanoUsdOf } from './money.ts';
-export { DOCUMENT_MAX_BYTES, DOCUMENT_MAX_PAGES, type PdfProblem, pdfProblem } from './pdf.ts';
-
+} from './rpc/egress.ts';
+export { CallState, HAND_MAX_FRAME_BYTES, HandReply, HandRequest, SANDBOX_PATHS, ToolResult } from './rpc/hand-protocol.ts';
+export { JOB_FORMAT, type JobWish, PrewarmJob, ReleaseJob, TurnJob } from './rpc/jobs.ts';
 export {
   AckRequest,
   CallReply,
@@ -145,8 +189,6 @@ export {
   callOutcomeKey,
   DoneReply,
   fileListKey,
-  HintReply,
-  HintRequest,
   INLINE_BODY_MAX_BYTES,
   LeaseReply,
   LeaseRequest,
@@ -158,6 +200,8 @@ export {
   OutputsRequest,
   ParkRequest,
   POOL_QUEUE_GROUP,
+  PrewarmReply,
+  PrewarmRequest,
   poolLeaseSubject,
   ReleaseRequest,
   SANDBOX_SUBJECT,
@@ -174,50 +218,4 @@ export {
   WORKER_QUEUE_GROUP,
   workspaceSnapshotKey,
   workspaceSnapshotPrefix,
-} from './sandbox.ts';
-
-export {
-  SESSION_STATUSES,
-  type Session,
-  SessionCreate,
-  type SessionStatus,
-  type SessionThread,
-  SessionUpdate,
-} from './sessions.ts';
-export {
-  BUILTIN_TOOLS,
-  type BuiltinTool,
-  isSandboxTool,
-  SANDBOX_TOOLS,
-  type SandboxTool,
-  SEARCH_QUERY_MAX_CHARS,
-  TOOL_INPUT,
-  type ToolInput,
-  WEB_TOOLS,
-  type WebTool,
-} from './tools.ts';
-export {
-  type AgentToolset,
-  AgentToolsetIn,
-  CustomToolIn,
-  customTools,
-  enabledTools,
-  PERMISSION_POLICIES,
-  type PermissionPolicy,
-  permissionPolicy,
-  resolveTools,
-  TOOLS_MAX,
-  type Tool,
-  type ToolConfig,
-  ToolsIn,
-  toolConfig,
-} from './toolset.ts';
-export {
-  FetchDomains,
-  SearchDomains,
-  type UrlSourceFilter,
-  type UrlSources,
-  UrlSourcesIn,
-  type UserLocation,
-  UserLocationIn,
-} from './web-tool-options.ts';
+} from './rpc/sandbox.ts';

@@ -13,15 +13,15 @@ import {
   systemClock,
 } from '@manyhands/base';
 import { z } from 'zod';
-import { createConnector } from './connector.ts';
-import { createEgressSockets } from './egress-sockets.ts';
-import { createHeldBodies } from './held-bodies.ts';
 import { createEgressMetrics } from './metrics.ts';
-import { createPageFetch } from './page-fetch.ts';
-import { createReachPolicy } from './reach-policy.ts';
+import { createConnector } from './proxy/connector.ts';
+import { createEgressSockets } from './proxy/egress-sockets.ts';
+import { createReachPolicy } from './proxy/reach-policy.ts';
 import { searchEnv, searchProvider } from './search/provider-settings.ts';
 import { createWebSearch } from './search/web-search.ts';
 import { serveEgress } from './serve-egress.ts';
+import { createHeldBodies } from './web/held-bodies.ts';
+import { createPageFetch } from './web/page-fetch.ts';
 
 const SWEEP_INTERVAL_MS = 5_000;
 

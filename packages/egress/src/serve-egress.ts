@@ -15,9 +15,9 @@ import {
   type SearchReply,
   SearchRequest,
 } from '@manyhands/contract';
-import type { EgressSockets } from './egress-sockets.ts';
-import type { PageFetch } from './page-fetch.ts';
+import type { EgressSockets } from './proxy/egress-sockets.ts';
 import type { WebSearch } from './search/web-search.ts';
+import type { PageFetch } from './web/page-fetch.ts';
 
 /** Serves until `stop`, which waits for what is under way. */
 export function serveEgress(deps: {

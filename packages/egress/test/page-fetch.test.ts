@@ -6,7 +6,7 @@ import { DOCUMENT_MAX_BYTES, type FetchReply, type FetchRequest } from '@manyhan
 import { silentLogger } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Connector, createConnector, createPageFetch, createReachPolicy, type HeldBodies } from '../src/index.ts';
-import { pageText } from '../src/page-text.ts';
+import { pageText } from '../src/web/page-text.ts';
 import { startUpstream, testConnector, testMetrics, testResolve, type Upstream } from './surroundings.ts';
 
 let upstream: Upstream;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { NO_SETTING, refusedByNetworking } from '../src/networking-rules.ts';
-import { createReachPolicy } from '../src/reach-policy.ts';
-import { authorityTarget, urlTarget } from '../src/target.ts';
+import { NO_SETTING, refusedByNetworking } from '../src/proxy/networking-rules.ts';
+import { createReachPolicy } from '../src/proxy/reach-policy.ts';
+import { authorityTarget, urlTarget } from '../src/proxy/target.ts';
 
 describe('the reach policy', () => {
   const policy = createReachPolicy({

@@ -1,12 +1,12 @@
-/** Everything the routes are given. */
+/** Dependencies and options of the gateway. */
 import type { Clock, IdSource, Logger, Redis } from '@manyhands/base';
 import type { BlobStore } from '@manyhands/blobs';
 import type { PriceTable } from '@manyhands/model/prices';
 import type { Feed, SessionLog } from '@manyhands/session-log';
 import type { AgentStore, ApiKeyStore, EnvironmentStore, FileStore } from '@manyhands/store';
 import type { TurnQueue } from '@manyhands/turn-queue';
+import type { RateLimits } from './http/rate-limits.ts';
 import type { GatewayMetrics } from './metrics.ts';
-import type { RateLimits } from './rate-limits.ts';
 
 export interface GatewayDeps {
   /** A client that fails fast; used for readiness and rate limits. */

@@ -18,9 +18,9 @@ import { createFeed, createSessionLog, measureSessionLog, upgradeSessions } from
 import { createAgentStore, createApiKeyStore, createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { createTurnQueue } from '@manyhands/turn-queue';
 import { gatewayEnv } from './env.ts';
+import { RATE_LIMITS } from './http/rate-limits.ts';
+import { createGateway } from './http/server.ts';
 import { createGatewayMetrics } from './metrics.ts';
-import { RATE_LIMITS } from './rate-limits.ts';
-import { createGateway } from './server.ts';
 
 runMain(async () => {
   const env = loadEnv(gatewayEnv, process.env);
@@ -70,7 +70,7 @@ runMain(async () => {
   lifecycle.onShutdown('feed', () => feed.close());
   lifecycle.onShutdown('http', () => app.close());
   const fd = env.MANYHANDS_LISTEN_FD;
-  // The framework hands its options to net.Server.listen, which prefers `fd` to an address; its own types do not say so.
+  // The framework passes its options to net.Server.listen, which prefers `fd` to an address; its types lack `fd`.
   const inherited = { fd, host: env.MANYHANDS_HOST } as { host: string };
   await app.listen(fd === undefined ? { host: env.MANYHANDS_HOST, port: env.MANYHANDS_PORT } : inherited);
   const address = app.server.address();

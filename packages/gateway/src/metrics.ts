@@ -1,8 +1,8 @@
-/** What a gateway tells Prometheus: requests by route template, open streams, appends, and the queues. */
+/** Prometheus metrics of a gateway: requests by route template, open streams, appends, and the queues. */
 import type { Clock, Metrics } from '@manyhands/base';
 import { type AppendMetrics, createAppendMetrics } from '@manyhands/session-log';
 import { type TurnQueue, watchQueues } from '@manyhands/turn-queue';
-import { ADMIN_PREFIX } from './auth.ts';
+import { ADMIN_PREFIX } from './http/auth.ts';
 
 const REQUEST_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 const METHODS = ['GET', 'POST', 'DELETE', 'other'] as const;

@@ -1,12 +1,12 @@
-/** What the gateway itself keeps in Redis, on a cluster: the buckets of the rate limits, and the gate that requests pass while it is away. */
+/** What the gateway itself keeps in Redis, on a cluster: the buckets of the rate limits; and Redis readiness, which requests wait for while it is away. */
 import { createRedis, systemClock } from '@manyhands/base';
 import { silentLogger, startTestRedisCluster, type TestRedisCluster, until } from '@manyhands/test-kit';
 import Fastify from 'fastify';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { toWireError } from '../src/errors.ts';
-import { keys } from '../src/keys.ts';
-import { createRateLimiter } from '../src/rate-limits.ts';
-import { createStorageGate } from '../src/storage-gate.ts';
+import { toWireError } from '../src/http/errors.ts';
+import { keys } from '../src/http/keys.ts';
+import { createRateLimiter } from '../src/http/rate-limits.ts';
+import { createRedisReadiness } from '../src/http/redis-readiness.ts';
 
 const LIMITS = { create: 4, read: 6 };
 
@@ -54,11 +54,11 @@ test('a request whose bucket is on a master that is gone is answered with 503 wi
   await until(async () => (await redis.get(key)) === null, { what: 'it is served again', timeoutMs: 20_000 });
 });
 
-test('the gate opens when the cluster is connected, and lets a request through that came before', async () => {
+test('Redis is ready when the cluster is connected, and a request that came before goes on', async () => {
   using redis = connect();
-  const gate = createStorageGate(redis);
-  expect(gate.open).toBe(false);
-  await gate.pass();
-  expect(gate.open).toBe(true);
-  await gate.pass();
+  const readiness = createRedisReadiness(redis);
+  expect(readiness.isReady).toBe(false);
+  await readiness.waitUntilReady();
+  expect(readiness.isReady).toBe(true);
+  await readiness.waitUntilReady();
 });

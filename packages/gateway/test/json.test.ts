@@ -1,7 +1,7 @@
 /** Reading JSON from anywhere: the same values as ever, the place of what is wrong, and a bound on everything that may hurt. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { DEPTH_MAX, parseJson, VALUES_MAX } from '../src/json.ts';
+import { DEPTH_MAX, parseJson, VALUES_MAX } from '../src/http/body/json.ts';
 
 const read = (text: string | Buffer) => parseJson(Buffer.from(text as string));
 function refusal(text: string | Buffer): string {

@@ -2,7 +2,7 @@
 import type { PreviewFrame, SessionEvent } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import { describe, expect, test } from 'vitest';
-import { createPreviewGate, type PreviewPart } from '../src/previews.ts';
+import { createPreviewGate, type PreviewPart } from '../src/streams/previews.ts';
 
 const frame = (fields: Partial<PreviewFrame>): PreviewFrame => ({
   epoch: 1,

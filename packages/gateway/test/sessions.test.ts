@@ -59,15 +59,15 @@ describe('creating a session', () => {
     await until(() => jobsOf(0, session.id), { what: 'the wake-up is queued' });
   });
 
-  test('sends a sandbox hint exactly when a sandbox tool is enabled', async () => {
+  test('queues a prewarm job exactly when a sandbox tool is enabled', async () => {
     const environment = await gateway.environment();
     const withTools = await gateway.agent({ tools: [{ type: 'agent_toolset_20260401' }] });
     const webOnly = await gateway.agent({
       tools: [{ type: 'agent_toolset_20260401', default_config: { enabled: false }, configs: [{ name: 'web_fetch', enabled: true }] }],
     });
     const plain = await client.beta.sessions.create({ agent: webOnly.id, environment_id: environment.id });
-    const hinted = await client.beta.sessions.create({ agent: withTools.id, environment_id: environment.id });
-    await until(() => jobsOf(1, hinted.id), { what: 'the hint is queued' });
+    const prewarmed = await client.beta.sessions.create({ agent: withTools.id, environment_id: environment.id });
+    await until(() => jobsOf(1, prewarmed.id), { what: 'the prewarm job is queued' });
     expect(await jobsOf(1, plain.id)).toBe(0);
   });
 

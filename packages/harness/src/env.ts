@@ -1,7 +1,7 @@
 /** The harness's environment. */
 import { commonEnv, drainEnv, envInt } from '@manyhands/base';
 import { z } from 'zod';
-import type { HarnessSettings } from './turn.ts';
+import type { HarnessSettings } from './thread/turn.ts';
 
 export const harnessEnv = z.object({
   ...commonEnv,

@@ -20,10 +20,11 @@ import { priceTableOf } from '@manyhands/model';
 import { createFeed, createSessionLog, createSessionWriter, measureSessionWriter, upgradeSessions } from '@manyhands/session-log';
 import { createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { createTurnQueue } from '@manyhands/turn-queue';
+import { createContextMemory } from './context/context-memory.ts';
 import { harnessEnv, settingsOf } from './env.ts';
 import { createHarnessMetrics } from './metrics.ts';
-import { openUpstream } from './upstream.ts';
-import { startWorker, wakerOf } from './worker.ts';
+import { openUpstream } from './worker/upstream.ts';
+import { startWorker, wakerOf } from './worker/worker.ts';
 
 runMain(async () => {
   const env = loadEnv(harnessEnv, process.env);
@@ -61,6 +62,7 @@ runMain(async () => {
       contextWindow,
       prices,
       messaging,
+      contexts: createContextMemory(),
       wake: wakerOf(queue, logger),
       clock: systemClock,
       ids: randomIds,

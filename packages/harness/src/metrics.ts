@@ -36,6 +36,8 @@ export interface HarnessMetrics {
   turnsRunning: Gauge<Record<never, never>>;
   turnsMax: Gauge<Record<never, never>>;
   turn: Histogram<{ end: typeof TURN_ENDS }>;
+  recoveries: Counter<Record<never, never>>;
+  /** The same under its name of 0.1.0, for one release. */
   takeovers: Counter<Record<never, never>>;
   givenUp: Counter<Record<never, never>>;
   turnStart: Histogram<Record<never, never>>;
@@ -62,7 +64,8 @@ export function createHarnessMetrics(metrics: Metrics): HarnessMetrics {
       TURN_SECONDS,
       { end: TURN_ENDS },
     ),
-    takeovers: metrics.counter('manyhands_turn_takeovers_total', 'Turns that were taken over from a worker that died'),
+    recoveries: metrics.counter('manyhands_turn_recoveries_total', 'Turns that were recovered from a worker that died'),
+    takeovers: metrics.counter('manyhands_turn_takeovers_total', 'manyhands_turn_recoveries_total under its old name, for one release'),
     givenUp: metrics.counter('manyhands_turns_given_up_total', 'Turns that ended with retries_exhausted'),
     turnStart: metrics.histogram(
       'manyhands_turn_start_seconds',

@@ -4,10 +4,10 @@ import type { EventBody } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compacted, fullAt, keptTokens, summaryInPlace, summaryOfTranscript } from '../src/compaction.ts';
-import { type Context, type ContextMessage, emptyContext, fold, type HiddenFacts } from '../src/context.ts';
-import { messageTokens } from '../src/context-size.ts';
-import { boundMedia } from '../src/media-bound.ts';
+import { compacted, fullAt, keptTokens, summaryInPlace, summaryOfTranscript } from '../src/context/compaction.ts';
+import { type Context, type ContextMessage, emptyContext, fold, type HiddenFacts } from '../src/context/context.ts';
+import { messageTokens } from '../src/context/context-size.ts';
+import { boundMedia } from '../src/context/media-bound.ts';
 
 type Block = Anthropic.ContentBlockParam;
 const text = (said: string): Block => ({ type: 'text', text: said });

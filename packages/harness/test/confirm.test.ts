@@ -1,6 +1,6 @@
 import type { SessionLog, StoredSession } from '@manyhands/session-log';
 import { describe, expect, test } from 'vitest';
-import { confirm } from '../src/worker.ts';
+import { confirm } from '../src/worker/worker.ts';
 
 type State = Partial<StoredSession['state']>;
 const log = (state: State | null): Pick<SessionLog, 'get'> => ({

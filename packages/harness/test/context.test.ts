@@ -1,9 +1,9 @@
 import type { BuiltinToolContent, EventBody } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import { describe, expect, test } from 'vitest';
-import { type Context, emptyContext, fold, type HiddenFacts } from '../src/context.ts';
-import { startableCalls, waitingCalls } from '../src/open-calls.ts';
-import { buildPrompt } from '../src/prompt.ts';
+import { type Context, emptyContext, fold, type HiddenFacts } from '../src/context/context.ts';
+import { buildPrompt } from '../src/prompt/prompt.ts';
+import { startableCalls, waitingCalls } from '../src/tools/open-calls.ts';
 
 function log(...bodies: (EventBody | { body: EventBody; id?: string; hidden?: HiddenFacts; kind?: 'queued' })[]): LogEntry[] {
   return bodies.map((item, i) => {

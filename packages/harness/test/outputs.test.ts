@@ -8,7 +8,7 @@ import type { SessionRecord } from '@manyhands/session-log';
 import { createFileStore, type FileStore } from '@manyhands/store';
 import { silentLogger, startTestRedis, type TestServer, temporaryDirectory } from '@manyhands/test-kit';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { captureOutputs } from '../src/outputs.ts';
+import { captureOutputs } from '../src/tools/outputs.ts';
 
 const WORKSPACE = 'wrkspc_test';
 let server: TestServer;

@@ -14,7 +14,7 @@ import {
   ToolsIn,
 } from '@manyhands/contract';
 import { createAnthropicModel, priceTableOf } from '@manyhands/model';
-import { type DoubleScript, doubleScript, startModelDouble } from '@manyhands/model/testing';
+import { type FakeScript, fakeScript, startFakeModel } from '@manyhands/model/testing';
 import {
   createFeed,
   createSessionLog,
@@ -26,10 +26,11 @@ import {
 } from '@manyhands/session-log';
 import { createEnvironmentStore, createFileStore } from '@manyhands/store';
 import { silentLogger, startTestNats, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
+import { createContextMemory } from '../src/context/context-memory.ts';
 import { harnessEnv, settingsOf } from '../src/env.ts';
 import { createHarnessMetrics } from '../src/metrics.ts';
-import { type RunEnd, runThread } from '../src/thread-run.ts';
-import type { HarnessDeps } from '../src/turn.ts';
+import { type RunEnd, runThread } from '../src/thread/thread-run.ts';
+import type { HarnessDeps } from '../src/thread/turn.ts';
 
 export const WORKSPACE = 'wrkspc_test';
 
@@ -52,8 +53,8 @@ export const answer = (id: string, text: string): ClientEventBody => ({
   content: [{ type: 'text', text }],
 });
 export const INTERRUPT: ClientEventBody = { type: 'user.interrupt', session_thread_id: null };
-export function script(steps: DoubleScript, said = 'go'): ClientEventBody {
-  return { type: 'user.message', content: [{ type: 'text', text: doubleScript(steps, said) }] };
+export function script(steps: FakeScript, said = 'go'): ClientEventBody {
+  return { type: 'user.message', content: [{ type: 'text', text: fakeScript(steps, said) }] };
 }
 /** One request of the double costs more than a cent. */
 export const cents = (amount: number): Budget => ({ type: 'limit', max_list_cost: { amount: String(amount), currency: 'USD' } });
@@ -141,7 +142,7 @@ export async function startParking() {
     startTestRedis(),
     startTestNats(),
     temporaryDirectory('harness'),
-    startModelDouble({ port: 0 }),
+    startFakeModel({ port: 0 }),
   ]);
   const redis = createRedis(server.url, 'patient', silentLogger, 'test');
   const messaging = await connectMessaging(nats.url, silentLogger, 'test');
@@ -164,6 +165,7 @@ export async function startParking() {
     contextWindow: () => 200_000,
     prices,
     messaging,
+    contexts: createContextMemory(),
     wake: (_place, threadIds) => void woken.push(...threadIds),
     clock: systemClock,
     ids: randomIds,

@@ -1,7 +1,7 @@
 import type { PreviewFrame } from '@manyhands/contract';
 import type { SessionWriter } from '@manyhands/session-log';
 import { expect, test } from 'vitest';
-import { createPreviewSender } from '../src/preview-sender.ts';
+import { createPreviewSender } from '../src/thread/preview-sender.ts';
 
 const LEASE = { sessionId: 'sesn_x', threadId: 'sthr_x', epoch: 1 };
 

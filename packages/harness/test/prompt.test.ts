@@ -1,8 +1,8 @@
 /** The prompt: well formed whatever became of the agent's tools, and marked where the cache may begin. */
 import type { SessionAgent } from '@manyhands/contract';
 import { expect, test } from 'vitest';
-import { type Context, emptyContext } from '../src/context.ts';
-import { buildPrompt } from '../src/prompt.ts';
+import { type Context, emptyContext } from '../src/context/context.ts';
+import { buildPrompt } from '../src/prompt/prompt.ts';
 
 const AGENT = {
   type: 'agent',

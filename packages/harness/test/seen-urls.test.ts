@@ -2,8 +2,8 @@
 import { type EventBody, resolveTools, ToolsIn, toolConfig, type UrlSources } from '@manyhands/contract';
 import type { LogEntry } from '@manyhands/session-log';
 import { describe, expect, test } from 'vitest';
-import { type Context, emptyContext, fold, type HiddenFacts } from '../src/context.ts';
-import { sourcesInWords, urlsIn, wasShown } from '../src/seen-urls.ts';
+import { type Context, emptyContext, fold, type HiddenFacts } from '../src/context/context.ts';
+import { sourcesInWords, urlsIn, wasShown } from '../src/context/seen-urls.ts';
 
 describe('the URLs in a text', () => {
   test.each<[string, string[]]>([

@@ -11,9 +11,9 @@ import {
 } from '@manyhands/contract';
 import { silentLogger, startTestNats, type TestServer } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { nothingSeen } from '../src/seen-urls.ts';
-import { toolDefinitions } from '../src/tool-definitions.ts';
-import { webFetch, webSearch } from '../src/web-tools.ts';
+import { nothingSeen } from '../src/context/seen-urls.ts';
+import { toolDefinitions } from '../src/prompt/tool-definitions.ts';
+import { webFetch, webSearch } from '../src/tools/web-tools.ts';
 
 let nats: TestServer;
 let messaging: Messaging;

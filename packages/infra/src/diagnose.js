@@ -1,12 +1,12 @@
-/** What `manyhands doctor` tells: what this machine has, what it lacks, and what to type. Nothing is fetched or changed. */
+/** The findings of `manyhands doctor`: what this machine has, what it lacks, and what to type. Nothing is fetched or changed. */
 import { readFileSync, statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { privateEngineObstacle } from './engine/engine-home.js';
 import { findEngine } from './engine/find-engine.js';
 import { canHaveEngine } from './engine/locate-engine.js';
-import { canFetch, installCommand, locatePresent } from './locate.js';
-import { run, tail } from './run.js';
-import { findSetpriv } from './tied-process.js';
+import { run, tail } from './processes/run.js';
+import { findSetpriv } from './processes/tied-process.js';
+import { canFetch, installCommand, locatePresent } from './programs/locate.js';
 
 /**
  * @typedef {object} Finding

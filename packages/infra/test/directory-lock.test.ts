@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { withDirectoryLock } from '../src/directory-lock.js';
-import { run } from '../src/run.js';
+import { withDirectoryLock } from '../src/files/directory-lock.js';
+import { run } from '../src/processes/run.js';
 
-const MODULE = fileURLToPath(new URL('../src/directory-lock.js', import.meta.url));
+const MODULE = fileURLToPath(new URL('../src/files/directory-lock.js', import.meta.url));
 
 test('of several processes only one at a time holds the lock', async () => {
   await using directory = await temporaryDirectory('lock');

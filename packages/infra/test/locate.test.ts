@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { temporaryDirectory } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { choosePackages } from '../src/debian-packages.js';
-import { canFetch, locate } from '../src/locate.js';
-import { run } from '../src/run.js';
+import { run } from '../src/processes/run.js';
+import { choosePackages } from '../src/programs/debian-packages.js';
+import { canFetch, locate } from '../src/programs/locate.js';
 
-const LOCATE = fileURLToPath(new URL('../src/locate.js', import.meta.url));
+const LOCATE = fileURLToPath(new URL('../src/programs/locate.js', import.meta.url));
 /** A directory without programs: hides what this machine has installed. */
 const NOWHERE = '/nonexistent';
 

@@ -11,8 +11,8 @@ import { engineMounts, engineProcesses } from '../src/engine/engine-traces.js';
 import { findEngine } from '../src/engine/find-engine.js';
 import { canHaveEngine, locateEngine } from '../src/engine/locate-engine.js';
 import { endEngineLeftovers, privateEngineHost, startContainerd, startDockerd } from '../src/engine/private-engine.js';
-import { canFetch } from '../src/locate.js';
-import { processStart } from '../src/process-start.js';
+import { processStart } from '../src/processes/process-start.js';
+import { canFetch } from '../src/programs/locate.js';
 import { dockerApi } from './docker-api.ts';
 
 const INDEX = fileURLToPath(new URL('../src/index.js', import.meta.url));

@@ -3,10 +3,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { processTable, temporaryDirectory } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { ask } from '../src/ask.js';
-import { freePort } from '../src/free-port.js';
-import { startNats } from '../src/nats.js';
-import { startRedis } from '../src/redis.js';
+import { ask } from '../src/servers/ask.js';
+import { freePort } from '../src/servers/free-port.js';
+import { startNats } from '../src/servers/nats.js';
+import { startRedis } from '../src/servers/redis.js';
 
 /** Sends one command to Redis and answers whether the reply matches. */
 function redisSays(port: number, command: string, reply: RegExp): Promise<boolean> {

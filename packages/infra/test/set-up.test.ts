@@ -2,8 +2,8 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync }
 import { dirname, join } from 'node:path';
 import { type TemporaryDirectory, temporaryDirectory } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { build, isBuilt } from '../src/build.js';
-import { isInstalled, npmEnv } from '../src/installation.js';
+import { build, isBuilt } from '../src/checkout/build.js';
+import { isInstalled, npmEnv } from '../src/checkout/installation.js';
 
 function put(root: string, path: string, content: string | object, mode = 0o644): void {
   mkdirSync(dirname(join(root, path)), { recursive: true });

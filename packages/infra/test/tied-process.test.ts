@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect, test } from 'vitest';
-import { processStart } from '../src/process-start.js';
-import { findSetpriv, spawnTied } from '../src/tied-process.js';
+import { processStart } from '../src/processes/process-start.js';
+import { findSetpriv, spawnTied } from '../src/processes/tied-process.js';
 
 const INDEX = fileURLToPath(new URL('../src/index.js', import.meta.url));
 

@@ -1,6 +1,6 @@
-/** The model port, its adapters, routing and prices, and the model double. */
+/** The model port, its adapters, routing and prices, and the fake model. */
 export { type AnthropicModelOptions, createAnthropicModel, SESSION_HEADER, STALL_TIMEOUT_MS } from './anthropic/anthropic-model.ts';
-export { DOUBLE_MODEL_ID, type ModelDouble, type ModelDoubleOptions, startModelDouble } from './double/model-double.ts';
+export { FAKE_MODEL_ID, type FakeModel, type FakeModelOptions, startFakeModel } from './fake/fake-model.ts';
 export {
   type AnsweredBy,
   MODEL_FAILURE_REASONS,

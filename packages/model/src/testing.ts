@@ -1,5 +1,5 @@
-/** For tests: scripts for the model double, and its journal. */
-export type { Fault } from './double/answer.ts';
-export type { JournalEntry } from './double/journal.ts';
-export { type ModelDouble, type ModelDoubleOptions, startModelDouble } from './double/model-double.ts';
-export { type DoubleBlock, type DoubleScript, type DoubleStep, doubleScript } from './double/script.ts';
+/** For tests: scripts for the fake model, and its journal. */
+export type { Fault } from './fake/answer.ts';
+export { type FakeModel, type FakeModelOptions, startFakeModel } from './fake/fake-model.ts';
+export type { JournalEntry } from './fake/journal.ts';
+export { type FakeBlock, type FakeScript, type FakeStep, fakeScript } from './fake/script.ts';

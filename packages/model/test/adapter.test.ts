@@ -1,20 +1,20 @@
-/** The Anthropic adapter against the model double, over real HTTP. */
+/** The Anthropic adapter against the fake model, over real HTTP. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type ModelDouble, startModelDouble } from '../src/testing.ts';
+import { type FakeModel, startFakeModel } from '../src/testing.ts';
 import { ask, askScript, failure, journalOf, KEY, modelFor, never, recorder, until, withEndpoint } from './harness-side.ts';
 
-let double: ModelDouble;
+let fake: FakeModel;
 beforeAll(async () => {
-  double = await startModelDouble({ port: 0, pingIntervalMs: 50 });
+  fake = await startFakeModel({ port: 0, pingIntervalMs: 50 });
 });
-afterAll(() => double.close());
+afterAll(() => fake.close());
 
-const journal = (session: string) => journalOf(double, session);
+const journal = (session: string) => journalOf(fake, session);
 
 describe('a whole answer', () => {
   test('text, thinking and parallel tool calls arrive as blocks, and text also as it streams', async () => {
     const listener = recorder();
-    const answer = await modelFor(double.url).stream(
+    const answer = await modelFor(fake.url).stream(
       askScript([
         {
           delta_chars: 5,
@@ -44,7 +44,7 @@ describe('a whole answer', () => {
   });
 
   test('refusal and max_tokens are stop reasons, not errors', async () => {
-    const model = modelFor(double.url);
+    const model = modelFor(fake.url);
     const refused = await model.stream(askScript([{ stop_reason: 'refusal', blocks: [] }]), recorder(), never);
     expect([refused.stopReason, refused.content]).toEqual(['refusal', []]);
     const cut = await model.stream(askScript([{ blocks: [{ text: 'x'.repeat(400) }] }], { maxTokens: 10 }), recorder(), never);
@@ -54,7 +54,7 @@ describe('a whole answer', () => {
 
   test('cache marks are passed on unchanged, and effort and speed only if they differ from the default', async () => {
     const cache_control = { type: 'ephemeral' as const, ttl: '1h' as const };
-    const model = modelFor(`${double.url}/v1/`);
+    const model = modelFor(`${fake.url}/v1/`);
     const system = [{ type: 'text' as const, text: 'You are helpful.', cache_control }];
     await model.stream(ask('hi', { sessionId: 'sesn_plain', system, effort: 'high', speed: 'standard' }), recorder(), never);
     await model.stream(ask('hi', { sessionId: 'sesn_tuned', effort: 'low', speed: 'fast' }), recorder(), never);
@@ -67,13 +67,13 @@ describe('a whole answer', () => {
   });
 
   test('the models of the endpoint are listed', async () => {
-    expect(await modelFor(double.url).listModels()).toEqual([
-      { id: 'manyhands-double', display_name: expect.any(String), created_at: '2026-01-01T00:00:00Z' },
+    expect(await modelFor(fake.url).listModels()).toEqual([
+      { id: 'manyhands-fake', display_name: expect.any(String), created_at: '2026-01-01T00:00:00Z' },
     ]);
   });
 
   test('one hundred streams at once each get their own answer', async () => {
-    const model = modelFor(double.url);
+    const model = modelFor(fake.url);
     const answers = await Promise.all(
       Array.from({ length: 100 }, (_, n) =>
         model.stream(
@@ -91,7 +91,7 @@ describe('a whole answer', () => {
 describe('failures', () => {
   test('a step fails as often as its script says, and then succeeds', async () => {
     const script = askScript([{ error: { status: 529, type: 'overloaded_error', times: 2 }, blocks: [{ text: 'at last' }] }]);
-    const model = modelFor(double.url);
+    const model = modelFor(fake.url);
     expect((await failure(model.stream(script, recorder(), never))).kind).toBe('overloaded');
     expect((await failure(model.stream(script, recorder(), never))).kind).toBe('overloaded');
     expect((await model.stream(script, recorder(), never)).content).toMatchObject([{ text: 'at last' }]);
@@ -99,7 +99,7 @@ describe('failures', () => {
 
   test('a stalled stream fails as retryable, and its connection is closed', async () => {
     const script = askScript([{ fault: 'stall', blocks: [{ text: 'a long text' }] }], { sessionId: 'sesn_stall' });
-    const error = await failure(modelFor(double.url, 300).stream(script, recorder(), never));
+    const error = await failure(modelFor(fake.url, 300).stream(script, recorder(), never));
     expect(error).toMatchObject({ kind: 'request_failed', retryable: true, message: expect.stringContaining('sent nothing') });
     const [entry] = await until(async () => {
       const entries = await journal('sesn_stall');
@@ -110,13 +110,13 @@ describe('failures', () => {
 
   test('an endpoint that never answers stalls too', async () => {
     const error = await failure(
-      modelFor(double.url, 300).stream(askScript([{ delay_ms: 60_000, blocks: [{ text: 'x' }] }]), recorder(), never),
+      modelFor(fake.url, 300).stream(askScript([{ delay_ms: 60_000, blocks: [{ text: 'x' }] }]), recorder(), never),
     );
     expect(error).toMatchObject({ kind: 'request_failed', retryable: true, message: expect.stringContaining('sent nothing') });
   });
 
   test('pings keep a slow stream alive', async () => {
-    const answer = await modelFor(double.url, 400).stream(
+    const answer = await modelFor(fake.url, 400).stream(
       askScript([{ delta_ms: 900, delta_chars: 5, blocks: [{ text: 'slow text' }] }]),
       recorder(),
       never,
@@ -125,7 +125,7 @@ describe('failures', () => {
   });
 
   test('a refused connection is retryable', async () => {
-    const gone = await startModelDouble({ port: 0 });
+    const gone = await startFakeModel({ port: 0 });
     await gone.close();
     const error = await failure(modelFor(gone.url).stream(ask('hi'), recorder(), never));
     expect(error).toMatchObject({ kind: 'request_failed', retryable: true, message: expect.stringContaining('ECONNREFUSED') });
@@ -134,7 +134,7 @@ describe('failures', () => {
   test('upstream text is cut at 500 characters and never shows the key', async () => {
     const message = `bad key ${KEY} ${'y'.repeat(2000)}`;
     const error = await failure(
-      modelFor(double.url).stream(askScript([{ error: { status: 401, type: 'authentication_error', message } }]), recorder(), never),
+      modelFor(fake.url).stream(askScript([{ error: { status: 401, type: 'authentication_error', message } }]), recorder(), never),
     );
     expect(error.message).not.toContain(KEY);
     expect(error.message).toContain('[redacted]');
@@ -149,7 +149,7 @@ describe('abort', () => {
   test('an abort in the middle of a stream ends the HTTP request at once', async () => {
     const controller = new AbortController();
     const listener = { ...recorder(), onText: () => controller.abort() };
-    const error = await failure(modelFor(double.url).stream(slow('sesn_abort'), listener, controller.signal));
+    const error = await failure(modelFor(fake.url).stream(slow('sesn_abort'), listener, controller.signal));
     expect(error).toMatchObject({ kind: 'aborted', code: 'aborted', retryable: false });
     const entry = await until(async () => (await journal('sesn_abort')).find((found) => found.outcome !== null));
     expect(entry.outcome).toBe('closed');
@@ -158,7 +158,7 @@ describe('abort', () => {
 
   test('an abort before the first byte, and one before the request, reject as aborted', async () => {
     const controller = new AbortController();
-    const waiting = modelFor(double.url).stream(
+    const waiting = modelFor(fake.url).stream(
       askScript([{ delay_ms: 60_000, blocks: [{ text: 'x' }] }], { sessionId: 'sesn_early' }),
       recorder(),
       controller.signal,
@@ -166,7 +166,7 @@ describe('abort', () => {
     await until(async () => (await journal('sesn_early'))[0]);
     controller.abort();
     expect((await failure(waiting)).kind).toBe('aborted');
-    expect((await failure(modelFor(double.url).stream(ask('hi'), recorder(), controller.signal))).kind).toBe('aborted');
+    expect((await failure(modelFor(fake.url).stream(ask('hi'), recorder(), controller.signal))).kind).toBe('aborted');
   });
 
   test('what the listener throws reaches the caller, and the request ends', async () => {
@@ -177,7 +177,7 @@ describe('abort', () => {
         throw stop;
       },
     };
-    await expect(modelFor(double.url).stream(slow('sesn_throw'), listener, never)).rejects.toBe(stop);
+    await expect(modelFor(fake.url).stream(slow('sesn_throw'), listener, never)).rejects.toBe(stop);
     const entry = await until(async () => (await journal('sesn_throw')).find((found) => found.outcome !== null));
     expect(entry.outcome).toBe('closed');
   });
@@ -195,7 +195,7 @@ describe('abort', () => {
       listeners -= 1;
       remove(...args);
     };
-    const model = modelFor(double.url);
+    const model = modelFor(fake.url);
     for (let n = 0; n < 20; n++) await model.stream(askScript([{ blocks: [{ text: 'x' }] }]), recorder(), signal);
     expect(listeners).toBe(0);
   });

@@ -1,18 +1,18 @@
 /** What holds for every answer, whichever adapter reads it. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ModelClient } from '../src/index.ts';
-import { type ModelDouble, startModelDouble } from '../src/testing.ts';
+import { type FakeModel, startFakeModel } from '../src/testing.ts';
 import { askScript, modelFor, never, openAiFor, recorder } from './harness-side.ts';
 
-let double: ModelDouble;
+let fake: FakeModel;
 beforeAll(async () => {
-  double = await startModelDouble({ port: 0, pingIntervalMs: 50 });
+  fake = await startFakeModel({ port: 0, pingIntervalMs: 50 });
 });
-afterAll(() => double.close());
+afterAll(() => fake.close());
 
 const adapters: [string, () => ModelClient][] = [
-  ['the Anthropic adapter', () => modelFor(double.url)],
-  ['the OpenAI-compatible adapter', () => openAiFor(double.url)],
+  ['the Anthropic adapter', () => modelFor(fake.url)],
+  ['the OpenAI-compatible adapter', () => openAiFor(fake.url)],
 ];
 
 describe.each(adapters)('%s', (_name, adapter) => {

@@ -22,7 +22,7 @@ describe('fields', () => {
       tools: [{ name: 'a', input_schema: { type: 'object' }, cache_control }],
     });
     expect(chatRequest(request, SETTINGS)).toEqual({
-      model: 'manyhands-double',
+      model: 'manyhands-fake',
       stream: true,
       stream_options: { include_usage: true },
       max_tokens: 10_000,

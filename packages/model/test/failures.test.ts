@@ -1,20 +1,20 @@
 /** What fails is told alike by both adapters, and a broken answer is never half of one. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MODEL_FAILURE_REASONS, type ModelClient } from '../src/index.ts';
-import { type DoubleStep, type ModelDouble, startModelDouble } from '../src/testing.ts';
+import { type FakeModel, type FakeStep, startFakeModel } from '../src/testing.ts';
 import { ask, askScript, failure, modelFor, never, openAiFor, recorder } from './harness-side.ts';
 
-let double: ModelDouble;
+let fake: FakeModel;
 beforeAll(async () => {
-  double = await startModelDouble({ port: 0, pingIntervalMs: 50 });
+  fake = await startFakeModel({ port: 0, pingIntervalMs: 50 });
 });
-afterAll(() => double.close());
+afterAll(() => fake.close());
 
 const adapters: [string, (timeoutMs?: number, url?: string) => ModelClient][] = [
-  ['the Anthropic adapter', (timeoutMs = 20_000, url = double.url) => modelFor(url, timeoutMs)],
+  ['the Anthropic adapter', (timeoutMs = 20_000, url = fake.url) => modelFor(url, timeoutMs)],
   [
     'the OpenAI-compatible adapter',
-    (timeoutMs = 20_000, url = double.url) => openAiFor(url, { firstTokenTimeoutMs: timeoutMs, stallTimeoutMs: timeoutMs }),
+    (timeoutMs = 20_000, url = fake.url) => openAiFor(url, { firstTokenTimeoutMs: timeoutMs, stallTimeoutMs: timeoutMs }),
   ],
 ];
 const long = {
@@ -23,7 +23,7 @@ const long = {
 };
 
 describe.each(adapters)('%s', (_name, adapter) => {
-  const fail = (step: DoubleStep, timeoutMs?: number) => failure(adapter(timeoutMs).stream(askScript([step]), recorder(), never));
+  const fail = (step: FakeStep, timeoutMs?: number) => failure(adapter(timeoutMs).stream(askScript([step]), recorder(), never));
 
   const statuses = [
     [400, 'invalid_request_error', 'invalid_request', 'request_failed', false],
@@ -79,7 +79,7 @@ describe.each(adapters)('%s', (_name, adapter) => {
   });
 
   test('tells a refused connection as connection', async () => {
-    const gone = await startModelDouble({ port: 0 });
+    const gone = await startFakeModel({ port: 0 });
     await gone.close();
     const refused = await failure(adapter(undefined, gone.url).stream(ask('hi'), recorder(), never));
     expect(refused).toMatchObject({ reason: 'connection', retryable: true, message: expect.stringContaining('ECONNREFUSED') });
@@ -110,7 +110,7 @@ test('thinking that came without a signature is not sent to the Messages API, an
     { role: 'assistant' as const, content: 'two' },
     { role: 'user' as const, content: askScript([{ blocks: [{ text: 'ok' }] }]).messages[0]!.content },
   ];
-  const model = modelFor(double.url);
+  const model = modelFor(fake.url);
   expect((await model.stream(ask('', { messages: history('') }), recorder(), never)).content).toMatchObject([{ text: 'ok' }]);
   expect(await failure(model.stream(ask('', { messages: history('forged') }), recorder(), never))).toMatchObject({
     reason: 'invalid_request',

@@ -12,7 +12,7 @@ import {
   type ModelRequest,
   type OpenAiModelOptions,
 } from '../src/index.ts';
-import { type DoubleScript, doubleScript, type JournalEntry, type ModelDouble } from '../src/testing.ts';
+import { type FakeModel, type FakeScript, fakeScript, type JournalEntry } from '../src/testing.ts';
 
 export const KEY = 'sk-test-0123456789abcdef';
 export const log = createLogger('test', 'silent');
@@ -44,7 +44,7 @@ export const BASH = { name: 'bash', description: 'Runs a command', input_schema:
 
 export function ask(said: string, extra: Partial<ModelRequest> = {}): ModelRequest {
   return {
-    model: 'manyhands-double',
+    model: 'manyhands-fake',
     system: [],
     messages: [{ role: 'user', content: [{ type: 'text', text: said }] }],
     tools: [BASH],
@@ -53,7 +53,7 @@ export function ask(said: string, extra: Partial<ModelRequest> = {}): ModelReque
     ...extra,
   };
 }
-export const askScript = (script: DoubleScript, extra: Partial<ModelRequest> = {}): ModelRequest => ask(doubleScript(script), extra);
+export const askScript = (script: FakeScript, extra: Partial<ModelRequest> = {}): ModelRequest => ask(fakeScript(script), extra);
 export const never = new AbortController().signal;
 
 export async function failure(promise: Promise<unknown>): Promise<ModelError> {
@@ -65,8 +65,8 @@ export async function failure(promise: Promise<unknown>): Promise<ModelError> {
   return error as ModelError;
 }
 
-export async function journalOf(double: ModelDouble, session: string): Promise<JournalEntry[]> {
-  const answer = await fetch(`${double.url}/double/journal?session=${session}`);
+export async function journalOf(fake: FakeModel, session: string): Promise<JournalEntry[]> {
+  const answer = await fetch(`${fake.url}/fake/journal?session=${session}`);
   return ((await answer.json()) as { data: JournalEntry[] }).data;
 }
 

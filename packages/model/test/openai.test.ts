@@ -1,19 +1,19 @@
-/** The OpenAI-compatible adapter against the model double, over real HTTP. */
+/** The OpenAI-compatible adapter against the fake model, over real HTTP. */
 import type Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type ModelDouble, startModelDouble } from '../src/testing.ts';
+import { type FakeModel, startFakeModel } from '../src/testing.ts';
 import { ask, askScript, failure, journalOf, KEY, never, openAiFor, recorder, until, withServer } from './harness-side.ts';
 
-let double: ModelDouble;
+let fake: FakeModel;
 beforeAll(async () => {
-  double = await startModelDouble({ port: 0, pingIntervalMs: 50 });
+  fake = await startFakeModel({ port: 0, pingIntervalMs: 50 });
 });
-afterAll(() => double.close());
+afterAll(() => fake.close());
 
 describe('a whole answer', () => {
   test('text, thinking and parallel tool calls arrive as blocks, and text also as it streams', async () => {
     const listener = recorder();
-    const answer = await openAiFor(double.url).stream(
+    const answer = await openAiFor(fake.url).stream(
       askScript([
         {
           delta_chars: 5,
@@ -38,7 +38,7 @@ describe('a whole answer', () => {
     expect(answer).toMatchObject({
       stopReason: 'tool_use',
       invalidInputs: {},
-      model: 'manyhands-double',
+      model: 'manyhands-fake',
       id: expect.stringMatching(/^chatcmpl-/),
     });
     expect(listener.kinds).toEqual(['0:thinking', '1:text', '2:tool_use', '3:tool_use']);
@@ -53,12 +53,12 @@ describe('a whole answer', () => {
     ['max_tokens', 'max_tokens'],
     ['end_turn', 'end_turn'],
   ])('the stop reason %s arrives as itself', async (stop_reason, expected) => {
-    const answer = await openAiFor(double.url).stream(askScript([{ stop_reason, blocks: [{ text: 'x' }] }]), recorder(), never);
+    const answer = await openAiFor(fake.url).stream(askScript([{ stop_reason, blocks: [{ text: 'x' }] }]), recorder(), never);
     expect(answer.stopReason).toBe(expected);
   });
 
   test('a session goes on over many requests: results, errors, images and thinking go back as this protocol has them', async () => {
-    const model = openAiFor(double.url);
+    const model = openAiFor(fake.url);
     const script = [
       { blocks: [{ thinking: 'hm' }, { tool: 'bash', input: { command: 'a' } }, { tool: 'bash', input: { command: 'b' } }] },
       { blocks: [{ text: 'It is {{last_tool_result}}' }] },
@@ -86,10 +86,10 @@ describe('a whole answer', () => {
     ];
     const answer = await model.stream({ ...first, messages }, recorder(), never);
     expect(answer.content).toMatchObject([{ text: expect.stringContaining('It is') }]);
-    const body = (await journalOf(double, 'sesn_loop'))[1]!.body as unknown as { messages: unknown[] };
+    const body = (await journalOf(fake, 'sesn_loop'))[1]!.body as unknown as { messages: unknown[] };
     expect(body.messages).toEqual([
       { role: 'system', content: 'Be brief.\n\nBe kind.' },
-      { role: 'user', content: expect.stringContaining('double') },
+      { role: 'user', content: expect.stringContaining('fake') },
       {
         role: 'assistant',
         content: null,
@@ -102,7 +102,7 @@ describe('a whole answer', () => {
   });
 
   test('what the endpoint had read before is told as read from its cache', async () => {
-    const model = openAiFor(double.url);
+    const model = openAiFor(fake.url);
     const system = [{ type: 'text' as const, text: 's'.repeat(4000) }];
     const messages: Anthropic.MessageParam[] = [{ role: 'user', content: 'first' }];
     const one = await model.stream(ask('', { system, messages, tools: [] }), recorder(), never);
@@ -114,13 +114,13 @@ describe('a whole answer', () => {
   });
 
   test('the models of the endpoint are listed', async () => {
-    const listing = { id: 'manyhands-double', display_name: 'manyhands-double', created_at: '2026-01-01T00:00:00.000Z' };
+    const listing = { id: 'manyhands-fake', display_name: 'manyhands-fake', created_at: '2026-01-01T00:00:00.000Z' };
     for (const path of ['', '/v1', '/v1/', '/v1/chat/completions'])
-      expect(await openAiFor(double.url + path).listModels()).toEqual([listing]);
+      expect(await openAiFor(fake.url + path).listModels()).toEqual([listing]);
   });
 
   test('one hundred streams at once each get their own answer', async () => {
-    const model = openAiFor(double.url);
+    const model = openAiFor(fake.url);
     const answers = await Promise.all(
       Array.from({ length: 100 }, (_, n) =>
         model.stream(
@@ -162,10 +162,10 @@ describe('a whole answer', () => {
 
 describe('deadlines', () => {
   test('an endpoint that answers nothing at all, not even a status, is told as late', async () => {
-    const model = openAiFor(double.url, { firstTokenTimeoutMs: 300 });
+    const model = openAiFor(fake.url, { firstTokenTimeoutMs: 300 });
     const error = await failure(model.stream(askScript([{ fault: 'hang' }], { sessionId: 'sesn_hang' }), recorder(), never));
     expect(error).toMatchObject({ reason: 'timeout', retryable: true, message: expect.stringContaining('first token') });
-    expect((await until(async () => (await journalOf(double, 'sesn_hang')).find((entry) => entry.outcome !== null))).outcome).toBe('hang');
+    expect((await until(async () => (await journalOf(fake, 'sesn_hang')).find((entry) => entry.outcome !== null))).outcome).toBe('hang');
   });
 
   test('an address that takes no connection is told as late', async () => {
@@ -177,7 +177,7 @@ describe('deadlines', () => {
   });
 
   test('silence in the middle of an answer ends it sooner than silence before it', async () => {
-    const model = openAiFor(double.url, { stallTimeoutMs: 300 });
+    const model = openAiFor(fake.url, { stallTimeoutMs: 300 });
     const script = askScript([{ fault: 'stall', delta_chars: 2, blocks: [{ text: 'a long enough text' }] }], { sessionId: 'sesn_quiet' });
     const error = await failure(model.stream(script, recorder(), never));
     expect(error).toMatchObject({ reason: 'timeout', retryable: true, message: expect.stringContaining('nothing more') });
@@ -186,7 +186,7 @@ describe('deadlines', () => {
   });
 
   test('comments of the endpoint keep a slow answer alive', async () => {
-    const model = openAiFor(double.url, { stallTimeoutMs: 400 });
+    const model = openAiFor(fake.url, { stallTimeoutMs: 400 });
     const answer = await model.stream(askScript([{ delta_ms: 900, delta_chars: 5, blocks: [{ text: 'slow text' }] }]), recorder(), never);
     expect(answer.content).toMatchObject([{ text: 'slow text' }]);
   });
@@ -198,23 +198,23 @@ describe('abort', () => {
   test('an abort in the middle of a stream ends the HTTP request at once', async () => {
     const controller = new AbortController();
     const listener = { ...recorder(), onText: () => controller.abort() };
-    const error = await failure(openAiFor(double.url).stream(slow('sesn_o_abort'), listener, controller.signal));
+    const error = await failure(openAiFor(fake.url).stream(slow('sesn_o_abort'), listener, controller.signal));
     expect(error).toMatchObject({ kind: 'aborted', reason: 'aborted', code: 'aborted', retryable: false });
-    const entry = await until(async () => (await journalOf(double, 'sesn_o_abort')).find((found) => found.outcome !== null));
+    const entry = await until(async () => (await journalOf(fake, 'sesn_o_abort')).find((found) => found.outcome !== null));
     expect(entry.outcome).toBe('closed');
   });
 
   test('an abort before the first byte, and one before the request, reject as aborted', async () => {
     const controller = new AbortController();
-    const waiting = openAiFor(double.url).stream(
+    const waiting = openAiFor(fake.url).stream(
       askScript([{ fault: 'hang' }], { sessionId: 'sesn_o_early' }),
       recorder(),
       controller.signal,
     );
-    await until(async () => (await journalOf(double, 'sesn_o_early'))[0]);
+    await until(async () => (await journalOf(fake, 'sesn_o_early'))[0]);
     controller.abort();
     expect((await failure(waiting)).reason).toBe('aborted');
-    expect((await failure(openAiFor(double.url).stream(ask('hi'), recorder(), controller.signal))).reason).toBe('aborted');
+    expect((await failure(openAiFor(fake.url).stream(ask('hi'), recorder(), controller.signal))).reason).toBe('aborted');
   });
 
   test('what the listener throws reaches the caller, and the request ends', async () => {
@@ -225,8 +225,8 @@ describe('abort', () => {
         throw stop;
       },
     };
-    await expect(openAiFor(double.url).stream(slow('sesn_o_throw'), listener, never)).rejects.toBe(stop);
-    const entry = await until(async () => (await journalOf(double, 'sesn_o_throw')).find((found) => found.outcome !== null));
+    await expect(openAiFor(fake.url).stream(slow('sesn_o_throw'), listener, never)).rejects.toBe(stop);
+    const entry = await until(async () => (await journalOf(fake, 'sesn_o_throw')).find((found) => found.outcome !== null));
     expect(entry.outcome).toBe('closed');
   });
 
@@ -243,21 +243,21 @@ describe('abort', () => {
       listeners -= 1;
       remove(...args);
     };
-    for (let n = 0; n < 20; n++) await openAiFor(double.url).stream(askScript([{ blocks: [{ text: 'x' }] }]), recorder(), signal);
+    for (let n = 0; n < 20; n++) await openAiFor(fake.url).stream(askScript([{ blocks: [{ text: 'x' }] }]), recorder(), signal);
     expect(listeners).toBe(0);
   });
 });
 
 describe('keys', () => {
   test('an upstream without a key sends none, and says so where one is wanted', async () => {
-    const error = await failure(openAiFor(double.url, { apiKey: '' }).stream(ask('hi'), recorder(), never));
+    const error = await failure(openAiFor(fake.url, { apiKey: '' }).stream(ask('hi'), recorder(), never));
     expect(error).toMatchObject({ reason: 'authentication', kind: 'authentication', retryable: false });
   });
 
   test('upstream text is cut and never shows the key', async () => {
     const message = `bad key ${KEY} ${'y'.repeat(2000)}`;
     const script = askScript([{ error: { status: 401, type: 'authentication_error', message } }]);
-    const error = await failure(openAiFor(double.url).stream(script, recorder(), never));
+    const error = await failure(openAiFor(fake.url).stream(script, recorder(), never));
     expect(error.message).toContain('[redacted]');
     expect(error.message.length).toBeLessThan(600);
     expect(error.message + JSON.stringify(error)).not.toContain(KEY);

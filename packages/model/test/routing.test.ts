@@ -1,20 +1,20 @@
-/** Routing over real upstreams: model doubles on ports of their own, one protocol each or the same. */
+/** Routing over real upstreams: fake models on ports of their own, one protocol each or the same. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { createLogger } from '@manyhands/base';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createModelRouter, type ModelRouter, parseModelRoutes, readModelKeys } from '../src/index.ts';
-import { type DoubleStep, type ModelDouble, startModelDouble } from '../src/testing.ts';
+import { type FakeModel, type FakeStep, startFakeModel } from '../src/testing.ts';
 import { ask, askScript, failure, journalOf, KEY, log, never, recorder, until } from './harness-side.ts';
 
-let first: ModelDouble;
-let second: ModelDouble;
+let first: FakeModel;
+let second: FakeModel;
 beforeAll(async () => {
-  [first, second] = await Promise.all([startModelDouble({ port: 0 }), startModelDouble({ port: 0 })]);
+  [first, second] = await Promise.all([startFakeModel({ port: 0 }), startFakeModel({ port: 0 })]);
 });
 afterAll(() => Promise.all([first.close(), second.close()]));
-beforeEach(() => Promise.all([first, second].map(({ url }) => fetch(`${url}/double/journal`, { method: 'DELETE' }))));
+beforeEach(() => Promise.all([first, second].map(({ url }) => fetch(`${url}/fake/journal`, { method: 'DELETE' }))));
 
 type Models = Record<string, unknown>;
 function router(models: Models, extra: Record<string, unknown> = {}, clock?: { now(): number }): ModelRouter {
@@ -28,9 +28,9 @@ function router(models: Models, extra: Record<string, unknown> = {}, clock?: { n
   const keyOf = readModelKeys(routes, { env: { MAIN_KEY: KEY, LOCAL_KEY: KEY }, readFile: () => '' });
   return createModelRouter({ routes, keyOf, log, ...(clock ? { clock } : {}) });
 }
-const say = (model: string, step: DoubleStep, extra = {}) => askScript([step], { model, ...extra });
-const asked = async (double: ModelDouble, session = 'sesn_test') =>
-  (await journalOf(double, session)).map((entry) => (entry.body as unknown as { model: string }).model);
+const say = (model: string, step: FakeStep, extra = {}) => askScript([step], { model, ...extra });
+const asked = async (fake: FakeModel, session = 'sesn_test') =>
+  (await journalOf(fake, session)).map((entry) => (entry.body as unknown as { model: string }).model);
 
 describe('one model', () => {
   test('goes to its own upstream, a pattern’s, or the default one, under the name that is known there', async () => {
@@ -73,13 +73,13 @@ describe('one model', () => {
 describe('a chain', () => {
   const chain = { 'claude-opus-4-8': { fallback: ['spare'], attempts: 2 }, spare: { upstream: 'local', model: 'qwen3:8b', attempts: 1 } };
   /** Fails on the Messages side only: there the identical request is tried `times` times. */
-  const busy = (status: number, type: string, times = 2, more: object = {}): DoubleStep => ({
+  const busy = (status: number, type: string, times = 2, more: object = {}): FakeStep => ({
     error: { status, type, times, ...more },
     blocks: [{ text: 'done' }],
   });
 
   test('is followed when the first model stays overloaded through its tries, and the answer tells who gave it', async () => {
-    // The other double meets the same fault twice, with a request of its own: it needs three tries.
+    // The other fake model meets the same fault twice, with a request of its own: it needs three tries.
     const model = router({ ...chain, spare: { ...chain.spare, attempts: 3 } });
     const answer = await model.stream(say('claude-opus-4-8', busy(529, 'overloaded_error')), recorder(), never);
     expect(answer.answeredBy).toEqual({ id: 'spare', upstream: 'local', model: 'qwen3:8b', fallback: true });
@@ -144,7 +144,7 @@ describe('a chain', () => {
 
   test('is never followed once something of an answer was told', async () => {
     const listener = recorder();
-    const step: DoubleStep = { fault: 'cut', times: 9, delta_chars: 2, blocks: [{ text: 'a text that breaks off' }] };
+    const step: FakeStep = { fault: 'cut', times: 9, delta_chars: 2, blocks: [{ text: 'a text that breaks off' }] };
     expect(await failure(router(chain).stream(say('claude-opus-4-8', step), listener, never))).toMatchObject({ reason: 'cut_stream' });
     expect(listener.texts.length).toBeGreaterThan(0);
     expect(await asked(first)).toHaveLength(1);
@@ -207,8 +207,8 @@ describe('a chain', () => {
 test('models are listed where a request by that name would reach them, with what is configured', async () => {
   const listed = await router({ small: { upstream: 'local', model: 'qwen3:8b', context_window: 8000, max_output: 1000 } }).listModels();
   expect(listed).toEqual([
-    // Both doubles list this id, and the default upstream is the one it reaches.
-    { id: 'manyhands-double', display_name: 'Manyhands model double (scripted)', created_at: '2026-01-01T00:00:00Z' },
+    // Both fake models list this id, and the default upstream is the one it reaches.
+    { id: 'manyhands-fake', display_name: 'Manyhands fake model (scripted)', created_at: '2026-01-01T00:00:00Z' },
     { id: 'small', display_name: 'small', created_at: '1970-01-01T00:00:00.000Z', max_input_tokens: 8000, max_tokens: 1000 },
   ]);
 });

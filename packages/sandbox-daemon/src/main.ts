@@ -1,13 +1,13 @@
-/** The process inside a sandbox, a relay to it (see relay.ts), or (see grep-tool.ts) a searching thread of it. */
+/** The sandbox daemon, the process inside a sandbox; or a relay to it (server/relay.ts), or a searching thread of it (tools/grep-tool.ts). */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
-import { createArchiver } from './archive.ts';
-import { createCalls } from './calls.ts';
-import { startForwarder } from './forwarder.ts';
-import { isGrepJob, runGrepJob } from './grep-worker.ts';
-import { RELAY_ARGUMENT, runRelay } from './relay.ts';
-import { startHandServer } from './server.ts';
+import { createArchiver } from './files/archive.ts';
+import { createCalls } from './server/calls.ts';
+import { startForwarder } from './server/forwarder.ts';
+import { RELAY_ARGUMENT, runRelay } from './server/relay.ts';
+import { startServer } from './server/server.ts';
 import { readSettings } from './settings.ts';
-import { createToolRunner } from './tool-runner.ts';
+import { isGrepJob, runGrepJob } from './tools/grep-worker.ts';
+import { createToolRunner } from './tools/tool-runner.ts';
 
 async function main(): Promise<void> {
   const settings = readSettings(process.env);
@@ -15,21 +15,21 @@ async function main(): Promise<void> {
   if (process.argv.includes(RELAY_ARGUMENT)) return runRelay(paths.handSocket);
   const tools = createToolRunner(settings);
   const end = (status: number, why: string): never => {
-    process.stderr.write(`hand: ${why}\n`);
+    process.stderr.write(`sandbox-daemon: ${why}\n`);
     tools.close();
     process.exit(status);
   };
-  // Whoever read the messages may be gone; the hand goes on until it is an orphan.
+  // Whoever read the messages may be gone; the daemon goes on until it is an orphan.
   process.stderr.on('error', () => undefined);
   process.on('SIGTERM', () => end(0, 'asked to end'));
   process.on('SIGINT', () => end(0, 'asked to end'));
   process.on('uncaughtException', (error) => end(1, `uncaught: ${error.stack ?? error.message}`));
   process.on('unhandledRejection', (reason) => end(1, `unhandled: ${String(reason)}`));
 
-  // The way out first: whoever can reach the hand may at once run something that needs it.
+  // The forwarder first: whoever can reach the daemon may at once run something that needs the network.
   if (!(await startForwarder(settings.proxyPort, paths.egressSocket)))
-    process.stderr.write(`hand: port ${settings.proxyPort} is taken; tools have no network way out\n`);
-  await startHandServer({
+    process.stderr.write(`sandbox-daemon: port ${settings.proxyPort} is taken; tools have no network way out\n`);
+  await startServer({
     socketPath: paths.handSocket,
     orphanMs: settings.orphanMs,
     calls: createCalls(tools.run),
@@ -40,7 +40,7 @@ async function main(): Promise<void> {
 
 if (isMainThread) {
   main().catch((error: unknown) => {
-    process.stderr.write(`hand: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`sandbox-daemon: ${error instanceof Error ? error.message : String(error)}\n`);
     process.exit(1);
   });
 } else if (parentPort && isGrepJob(workerData)) {

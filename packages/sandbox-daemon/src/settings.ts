@@ -1,11 +1,12 @@
 /**
- * What a hand is told at its start. Paths are those of SANDBOX_PATHS under one root, `/` in a sandbox; a test gives another root and
- * runs the same program outside of one.
+ * The settings of the sandbox daemon, from its environment. The variables MANYHANDS_HAND_* are a format and keep their names.
+ *
+ * Paths are those of SANDBOX_PATHS under one root, `/` in a sandbox; a test gives another root and runs the same program outside of one.
  */
 import { join } from 'node:path';
 import { SANDBOX_PATHS } from '@manyhands/contract';
 
-export interface HandPaths {
+export interface DaemonPaths {
   workspace: string;
   outputs: string;
   uploads: string;
@@ -15,10 +16,10 @@ export interface HandPaths {
   exchange: string;
 }
 
-export interface HandSettings {
+export interface DaemonSettings {
   root: string;
-  paths: HandPaths;
-  /** The hand ends itself when no pool was connected for so long. */
+  paths: DaemonPaths;
+  /** The daemon ends itself when no pool was connected for so long. */
   orphanMs: number;
   /** TCP port of the forwarder on 127.0.0.1. */
   proxyPort: number;
@@ -31,7 +32,7 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 /** ANTHROPIC_ and MANYHANDS_ hold settings and keys of the machinery; BASH_ENV and ENV would run a file at each shell start. */
 const HIDDEN = /^(ANTHROPIC_|MANYHANDS_)|^(BASH_ENV|ENV|SHELLOPTS|BASHOPTS)$/i;
 
-export function pathsUnder(root: string): HandPaths {
+export function pathsUnder(root: string): DaemonPaths {
   return {
     workspace: join(root, SANDBOX_PATHS.workspace),
     outputs: join(root, SANDBOX_PATHS.outputs),
@@ -43,8 +44,8 @@ export function pathsUnder(root: string): HandPaths {
   };
 }
 
-/** The environment for tools: what the hand was given, without its own and the vendor's variables, with the way out filled in. */
-export function shellEnvironment(env: Record<string, string | undefined>, paths: HandPaths, proxyPort: number): Record<string, string> {
+/** The environment for tools: what the daemon was given, without its own and the vendor's variables, with the way out filled in. */
+export function shellEnvironment(env: Record<string, string | undefined>, paths: DaemonPaths, proxyPort: number): Record<string, string> {
   const proxy = `http://127.0.0.1:${proxyPort}`;
   const shellEnv: Record<string, string> = {
     PATH: DEFAULT_PATH,
@@ -63,7 +64,7 @@ export function shellEnvironment(env: Record<string, string | undefined>, paths:
 }
 
 /** Reads the environment once. Throws an error that names the variable when a value is not usable. */
-export function readSettings(env: Record<string, string | undefined>): HandSettings {
+export function readSettings(env: Record<string, string | undefined>): DaemonSettings {
   const root = env['MANYHANDS_HAND_ROOT'] || '/';
   const paths = pathsUnder(root);
   const proxyPort = integer(env, 'MANYHANDS_HAND_PROXY_PORT', SANDBOX_PATHS.proxyPort, 1, 65_535);

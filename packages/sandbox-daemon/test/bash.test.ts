@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { toolText } from '@manyhands/contract';
 import { until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type HandClient, type HandProcess, isAlive, startHand } from './hand-process.ts';
+import { type DaemonClient, type DaemonProcess, isAlive, startDaemon } from './daemon-process.ts';
 
-let hand: HandProcess;
-let client: HandClient;
+let daemon: DaemonProcess;
+let client: DaemonClient;
 beforeAll(async () => {
-  hand = await startHand({ ANTHROPIC_API_KEY: 'secret', MANYHANDS_ANYTHING: 'secret', BASH_ENV: '/nowhere', KEPT: 'kept' });
-  client = hand.client;
+  daemon = await startDaemon({ ANTHROPIC_API_KEY: 'secret', MANYHANDS_ANYTHING: 'secret', BASH_ENV: '/nowhere', KEPT: 'kept' });
+  client = daemon.client;
 });
-afterAll(() => hand[Symbol.asyncDispose]());
+afterAll(() => daemon[Symbol.asyncDispose]());
 
 const bash = (command: string, more: Record<string, unknown> = {}) => client.text('bash', { command, ...more });
 const bashError = (command: string, more: Record<string, unknown> = {}) => client.error('bash', { command, ...more });
@@ -21,7 +21,7 @@ describe('a shell that lives from call to call', () => {
     await bash('mkdir -p sub; cd sub; NAME=value; greet() { echo "hello $1"; }; sleep 61 &');
     expect(await bash('basename "$PWD"; echo $NAME; greet you; jobs -r | grep -c "sleep 61"')).toBe('sub\nvalue\nhello you\n1');
     expect(await client.text('bash', { restart: true })).toBe('bash session restarted');
-    expect(await bash('pwd; echo "[$NAME]"; jobs')).toBe(`${hand.paths.workspace}\n[]`);
+    expect(await bash('pwd; echo "[$NAME]"; jobs')).toBe(`${daemon.paths.workspace}\n[]`);
   });
 
   test('restart with a command runs it in the new shell', async () => {
@@ -43,7 +43,7 @@ describe('a shell that lives from call to call', () => {
     expect(await bash('echo a > /dev/stdout; echo b | tee /dev/stderr')).toBe('a\nb\nb');
   });
 
-  test('when memory runs out, a command is killed before the hand', async () => {
+  test('when memory runs out, a command is killed before the daemon', async () => {
     expect(await bash('cat /proc/self/oom_score_adj')).toBe('1000');
   });
 
@@ -59,7 +59,7 @@ describe('a shell that lives from call to call', () => {
     await until(() => !isAlive(pid), { what: 'the job is gone' });
     expect(await client.text('bash', { restart: true, command: '' })).toBe('bash session restarted');
     await bash('cd /; OLD=2');
-    expect(await bash('echo "[$OLD]"; pwd', { restart: true })).toBe(`[]\n${hand.paths.workspace}`);
+    expect(await bash('echo "[$OLD]"; pwd', { restart: true })).toBe(`[]\n${daemon.paths.workspace}`);
   });
 
   test('calls made at once run one after the other, in order', async () => {
@@ -89,7 +89,7 @@ describe('a shell that lives from call to call', () => {
 
   test('what the machinery was told is not in the environment', async () => {
     expect(await bash("env | grep -ciE '^(anthropic|manyhands)_|^bash_env' || true; echo $KEPT")).toBe('0\nkept');
-    expect(await bash('echo $HTTPS_PROXY $http_proxy')).toBe(`http://127.0.0.1:${hand.proxyPort} http://127.0.0.1:${hand.proxyPort}`);
+    expect(await bash('echo $HTTPS_PROXY $http_proxy')).toBe(`http://127.0.0.1:${daemon.proxyPort} http://127.0.0.1:${daemon.proxyPort}`);
   });
 });
 
@@ -127,7 +127,7 @@ describe('the end of a command', () => {
     const pid = Number(await bash('echo $$'));
     await bash('(sleep 0.1; kill -9 $$) &');
     await until(() => !isAlive(pid), { what: 'the shell is gone' });
-    // The hand hears of it an instant later than the kernel.
+    // The daemon hears of it an instant later than the kernel.
     const text = await until(async () => toolText((await client.call('bash', { command: 'echo "[$$]"' })).content), { what: 'a result' });
     expect(text).toMatch(/this is a new one\]\n\[\d+\]|the shell (ended|was killed)/);
     expect(await bash('echo well')).toBe('well');
@@ -142,7 +142,7 @@ describe('the end of a command', () => {
   });
 
   test('a cancelled command is killed with all it started and answers what it had', async () => {
-    const marker = join(hand.paths.workspace, 'cancel-me');
+    const marker = join(daemon.paths.workspace, 'cancel-me');
     await client.ask({ op: 'start', key: 'cancelled', tool: 'bash', input: { command: `echo partial; echo $$ > ${marker}; sleep 300` } });
     await until(() => existsSync(marker) && readFileSync(marker, 'utf8').trim(), { what: 'the command runs' });
     const pid = Number(readFileSync(marker, 'utf8'));
@@ -157,7 +157,7 @@ describe('the end of a command', () => {
   });
 
   test('a call cancelled while it waits for its turn never runs and leaves the shell alone', async () => {
-    const never = join(hand.paths.workspace, 'never');
+    const never = join(daemon.paths.workspace, 'never');
     await bash('ALIVE=yes');
     await client.ask({ op: 'start', key: 'first', tool: 'bash', input: { command: 'sleep 0.5' } });
     await client.ask({ op: 'start', key: 'queued', tool: 'bash', input: { command: `touch ${never}` } });
@@ -209,7 +209,7 @@ describe('hostile output', () => {
   });
 
   test('output that cannot be kept is told, and its end is shown all the same', async () => {
-    await using full = await startHand();
+    await using full = await startDaemon();
     rmSync(full.paths.tmp, { recursive: true });
     const text = await full.client.text('bash', { command: 'seq 1 100000' });
     expect(text).toMatch(/^\[output truncated\]\n\[the rest could not be kept \(ENOENT\); its end:\]\n/);
@@ -224,9 +224,9 @@ describe('hostile output', () => {
     expect(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/.test(noise)).toBe(false);
   });
 
-  test('endless output does not grow the memory of the hand', async () => {
+  test('endless output does not grow the memory of the daemon', async () => {
     await bashError('yes "$(head -c 100000 /dev/zero | tr "\\0" y)"', { timeout_ms: 1_500 });
-    const status = readFileSync(`/proc/${hand.child.pid}/status`, 'utf8');
+    const status = readFileSync(`/proc/${daemon.child.pid}/status`, 'utf8');
     expect(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1])).toBeLessThan(200 * 1024);
   });
 

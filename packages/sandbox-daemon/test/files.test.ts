@@ -2,17 +2,17 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path';
 import { toolText } from '@manyhands/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type HandClient, type HandProcess, startHand } from './hand-process.ts';
+import { type DaemonClient, type DaemonProcess, startDaemon } from './daemon-process.ts';
 
-let hand: HandProcess;
-let client: HandClient;
+let daemon: DaemonProcess;
+let client: DaemonClient;
 let workspace: string;
 beforeAll(async () => {
-  hand = await startHand();
-  client = hand.client;
-  workspace = hand.paths.workspace;
+  daemon = await startDaemon();
+  client = daemon.client;
+  workspace = daemon.paths.workspace;
 });
-afterAll(() => hand[Symbol.asyncDispose]());
+afterAll(() => daemon[Symbol.asyncDispose]());
 
 const put = (name: string, content: string | Buffer) => writeFileSync(join(workspace, name), content);
 const KIB = 1024;
@@ -86,12 +86,12 @@ describe('write', () => {
   });
 
   test('outputs and /tmp can be written, uploads only read', async () => {
-    await client.text('write', { file_path: join(hand.paths.outputs, 'o.txt'), content: 'o' });
-    await client.text('write', { file_path: join(hand.paths.tmp, 't.txt'), content: 't' });
-    writeFileSync(join(hand.paths.uploads, 'u.txt'), 'u');
-    expect(await client.text('read', { file_path: join(hand.paths.uploads, 'u.txt') })).toBe('u');
-    expect(await client.error('write', { file_path: join(hand.paths.uploads, 'u.txt'), content: '' })).toMatch(/read-only/);
-    expect(await client.error('edit', { file_path: join(hand.paths.uploads, 'u.txt'), old_string: 'u', new_string: 'v' })).toMatch(
+    await client.text('write', { file_path: join(daemon.paths.outputs, 'o.txt'), content: 'o' });
+    await client.text('write', { file_path: join(daemon.paths.tmp, 't.txt'), content: 't' });
+    writeFileSync(join(daemon.paths.uploads, 'u.txt'), 'u');
+    expect(await client.text('read', { file_path: join(daemon.paths.uploads, 'u.txt') })).toBe('u');
+    expect(await client.error('write', { file_path: join(daemon.paths.uploads, 'u.txt'), content: '' })).toMatch(/read-only/);
+    expect(await client.error('edit', { file_path: join(daemon.paths.uploads, 'u.txt'), old_string: 'u', new_string: 'v' })).toMatch(
       /read-only/,
     );
   });
@@ -169,7 +169,7 @@ describe('confinement', () => {
     expect(await client.error('read', { file_path: 'link-loop' })).toMatch(/symbolic links/);
     expect(await client.error('glob', { pattern: '*', path: '/etc' })).toMatch(/outside/);
     expect(await client.error('grep', { pattern: 'root', path: 'link-directory' })).toMatch(/outside/);
-    expect(existsSync(join(hand.root, 'sideways'))).toBe(false);
+    expect(existsSync(join(daemon.root, 'sideways'))).toBe(false);
   });
 
   test('a directory that only starts like an allowed one is outside', async () => {
@@ -188,7 +188,7 @@ describe('confinement', () => {
   });
 
   test('a directory that is swapped for a link while it is used never leads outside', async () => {
-    const outside = join(hand.root, 'outside');
+    const outside = join(daemon.root, 'outside');
     mkdirSync(outside);
     writeFileSync(join(outside, 'secret'), 'told');
     const swap = `cd swap; while [ ! -e stop ]; do rm -rf d; ln -sfn ${outside} d; rm -f d; mkdir d; echo own > d/secret; done`;

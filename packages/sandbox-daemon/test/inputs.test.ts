@@ -1,15 +1,15 @@
-/** Whatever a model sends: an outcome, always, and a hand that lives on. */
+/** Whatever a model sends: an outcome, always, and a daemon that lives on. */
 import { readFileSync } from 'node:fs';
-import { SANDBOX_TOOLS, ToolOutcome, toolText } from '@manyhands/contract';
+import { SANDBOX_TOOLS, ToolResult, toolText } from '@manyhands/contract';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type HandProcess, startHand } from './hand-process.ts';
+import { type DaemonProcess, startDaemon } from './daemon-process.ts';
 
-let hand: HandProcess;
+let daemon: DaemonProcess;
 beforeAll(async () => {
-  hand = await startHand();
+  daemon = await startDaemon();
 });
-afterAll(() => hand[Symbol.asyncDispose]());
+afterAll(() => daemon[Symbol.asyncDispose]());
 
 /** Text that means something to some tool, and text that means nothing. */
 const text = fc.oneof(
@@ -76,12 +76,12 @@ const FIELDS: Record<(typeof SANDBOX_TOOLS)[number], string[]> = {
   grep: ['pattern', 'path'],
 };
 
-test('any input to any tool gives a bounded outcome, and the hand lives on', async () => {
-  const { pid } = hand.child;
+test('any input to any tool gives a bounded outcome, and the daemon lives on', async () => {
+  const { pid } = daemon.child;
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...SANDBOX_TOOLS), input, fc.integer({ min: 0, max: 9 }), async (tool, fields, chance) => {
       const own = Object.entries(fields).filter(([name]) => chance === 0 || FIELDS[tool].includes(name));
-      const outcome = ToolOutcome.parse(await hand.client.call(tool, JSON.parse(JSON.stringify(Object.fromEntries(own)))));
+      const outcome = ToolResult.parse(await daemon.client.call(tool, JSON.parse(JSON.stringify(Object.fromEntries(own)))));
       expect(outcome.content).toHaveLength(1);
       const told = toolText(outcome.content);
       expect(told.length).toBeGreaterThan(0);
@@ -90,9 +90,9 @@ test('any input to any tool gives a bounded outcome, and the hand lives on', asy
     }),
     { numRuns: 400 },
   );
-  expect(hand.child.exitCode).toBeNull();
-  expect(hand.child.pid).toBe(pid);
-  expect(await hand.client.text('bash', { command: 'echo alive', restart: true })).toBe('alive');
+  expect(daemon.child.exitCode).toBeNull();
+  expect(daemon.child.pid).toBe(pid);
+  expect(await daemon.client.text('bash', { command: 'echo alive', restart: true })).toBe('alive');
 }, 120_000);
 
 test('any JSON object is an input, and one that does not fit is an error that names a field', async () => {
@@ -101,7 +101,7 @@ test('any JSON object is an input, and one that does not fit is an error that na
       fc.constantFrom(...SANDBOX_TOOLS),
       fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue({ maxDepth: 4 })),
       async (tool, fields) => {
-        const told = await hand.client.error(tool, JSON.parse(JSON.stringify(fields)));
+        const told = await daemon.client.error(tool, JSON.parse(JSON.stringify(fields)));
         const first = FIELDS[tool][0]!;
         // Nothing random is a usable input of all that is required.
         expect(told.startsWith(`${tool}: `)).toBe(true);
@@ -124,11 +124,11 @@ test.each([
   ['glob', {}, 'glob: pattern is required'],
   ['grep', { pattern: 'x', output_mode: 'count' }, 'grep: unknown field "output_mode"; there are pattern, path'],
 ])('%s %j: %s', async (tool, fields, message) => {
-  expect(await hand.client.error(tool, fields)).toBe(message);
+  expect(await daemon.client.error(tool, fields)).toBe(message);
 });
 
 test('a field that only the prototype has is not there', async () => {
-  expect(await hand.client.error('read', JSON.parse('{"__proto__": {"file_path": "x"}}'))).toMatch(/^read: .*file_path is required/);
+  expect(await daemon.client.error('read', JSON.parse('{"__proto__": {"file_path": "x"}}'))).toMatch(/^read: .*file_path is required/);
 });
 
 test('whatever text is written is read back, and edited, as it was', async () => {
@@ -136,10 +136,10 @@ test('whatever text is written is read back, and edited, as it was', async () =>
   await fc.assert(
     fc.asyncProperty(line, line, line, async (before, middle, after) => {
       const wanted = `<${middle}>`;
-      await hand.client.text('write', { file_path: 'round', content: before + wanted + after });
-      expect(await hand.client.text('read', { file_path: 'round' })).toBe(before + wanted + after);
-      await hand.client.text('edit', { file_path: 'round', old_string: wanted, new_string: '$&' });
-      expect(readFileSync(`${hand.paths.workspace}/round`, 'utf8')).toBe(`${before}$&${after}`);
+      await daemon.client.text('write', { file_path: 'round', content: before + wanted + after });
+      expect(await daemon.client.text('read', { file_path: 'round' })).toBe(before + wanted + after);
+      await daemon.client.text('edit', { file_path: 'round', old_string: wanted, new_string: '$&' });
+      expect(readFileSync(`${daemon.paths.workspace}/round`, 'utf8')).toBe(`${before}$&${after}`);
     }),
     { numRuns: 150 },
   );

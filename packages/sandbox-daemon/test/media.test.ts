@@ -1,26 +1,26 @@
 import { symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { detectMedia, HAND_MAX_FRAME_BYTES, IMAGE_MAX_BYTES, type ToolOutcome } from '@manyhands/contract';
+import { detectMedia, HAND_MAX_FRAME_BYTES, IMAGE_MAX_BYTES, type ToolResult } from '@manyhands/contract';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { mediaProblem } from '../src/media.ts';
-import { callOf, type HandProcess, startHand } from './hand-process.ts';
+import { mediaProblem } from '../src/tools/media.ts';
+import { callOf, type DaemonProcess, startDaemon } from './daemon-process.ts';
 import { GIF, JPEG, pdf, png, WEBP_LOSSLESS, WEBP_LOSSY } from './media-samples.ts';
 
-let hand: HandProcess;
+let daemon: DaemonProcess;
 beforeAll(async () => {
-  hand = await startHand();
+  daemon = await startDaemon();
 });
-afterAll(() => hand[Symbol.asyncDispose]());
+afterAll(() => daemon[Symbol.asyncDispose]());
 
-const put = (name: string, content: string | Buffer) => writeFileSync(join(hand.paths.workspace, name), content);
-const read = (name: string, more: object = {}) => hand.client.call('read', { file_path: name, ...more });
-const error = (name: string, more: object = {}) => hand.client.error('read', { file_path: name, ...more });
-const block = (type: string, mediaType: string, bytes: Buffer): ToolOutcome =>
+const put = (name: string, content: string | Buffer) => writeFileSync(join(daemon.paths.workspace, name), content);
+const read = (name: string, more: object = {}) => daemon.client.call('read', { file_path: name, ...more });
+const error = (name: string, more: object = {}) => daemon.client.error('read', { file_path: name, ...more });
+const block = (type: string, mediaType: string, bytes: Buffer): ToolResult =>
   ({
     is_error: false,
     content: [{ type, source: { type: 'base64', media_type: mediaType, data: bytes.toString('base64') } }],
-  }) as ToolOutcome;
+  }) as ToolResult;
 
 describe('reading an image', () => {
   test.each([
@@ -36,11 +36,11 @@ describe('reading an image', () => {
 
   test('text that is called an image, or begins like one, is text', async () => {
     put('fake.png', 'no picture');
-    expect(await hand.client.text('read', { file_path: 'fake.png' })).toBe('no picture');
+    expect(await daemon.client.text('read', { file_path: 'fake.png' })).toBe('no picture');
     put('notes.txt', 'GIF89a is how a GIF begins\n');
-    expect(await hand.client.text('read', { file_path: 'notes.txt', view_range: [1, 1] })).toBe('GIF89a is how a GIF begins');
+    expect(await daemon.client.text('read', { file_path: 'notes.txt', view_range: [1, 1] })).toBe('GIF89a is how a GIF begins');
     put('about.txt', '%PDF-1.7 is how a PDF begins\n');
-    expect(await hand.client.text('read', { file_path: 'about.txt' })).toBe('%PDF-1.7 is how a PDF begins\n');
+    expect(await daemon.client.text('read', { file_path: 'about.txt' })).toBe('%PDF-1.7 is how a PDF begins\n');
   });
 
   test('one at the limit of 5 MB in base64 is shown, one byte more is refused with its size', async () => {
@@ -63,15 +63,15 @@ describe('reading an image', () => {
   test('one that is not whole is refused: a model API would refuse the conversation for it', async () => {
     for (const [name, bytes] of Object.entries({ png: png(3, 2), jpeg: JPEG, gif: GIF, webp: WEBP_LOSSY })) {
       put(name, bytes);
-      truncateSync(join(hand.paths.workspace, name), Math.floor(bytes.length * 0.7));
+      truncateSync(join(daemon.paths.workspace, name), Math.floor(bytes.length * 0.7));
       expect(await error(name)).toMatch(/cannot be shown: it is damaged or not whole/);
     }
     put('nothing', png(0, 0));
     expect(await error('nothing')).toMatch(/damaged/);
   });
 
-  test('many that nobody acknowledged are kept by a hand with the small heap that it has in a sandbox', async () => {
-    await using small = await startHand({ NODE_OPTIONS: '--max-old-space-size=96 --max-semi-space-size=1' });
+  test('many that nobody acknowledged are kept by a daemon with the small heap that it has in a sandbox', async () => {
+    await using small = await startDaemon({ NODE_OPTIONS: '--max-old-space-size=96 --max-semi-space-size=1' });
     writeFileSync(join(small.paths.workspace, 'picture'), png(3, 2, 750_000));
     const keys = Array.from({ length: 140 }, (_, at) => `picture-${at}`);
     await Promise.all(keys.map((key) => small.client.ask({ op: 'start', key, tool: 'read', input: { file_path: 'picture' } })));
@@ -85,7 +85,7 @@ describe('reading an image', () => {
   test('a range is for text, and links do not lead out', async () => {
     put('ranged', png(3, 2));
     expect(await error('ranged', { view_range: [1, 2] })).toMatch(/image\/png; view_range is for text/);
-    symlinkSync('/usr/share/pixmaps/some.png', join(hand.paths.workspace, 'out.png'));
+    symlinkSync('/usr/share/pixmaps/some.png', join(daemon.paths.workspace, 'out.png'));
     expect(await error('out.png')).toMatch(/outside/);
   });
 });

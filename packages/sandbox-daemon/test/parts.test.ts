@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { quoteForBash } from '../src/bash-shell.ts';
-import { createCalls } from '../src/calls.ts';
-import { cleanContents, cleanOutput, decodeTail } from '../src/clean-text.ts';
-import { createFrameDecoder, encodeFrame } from '../src/frames.ts';
-import { expandBraces, matchesName, parseGlob } from '../src/glob-pattern.ts';
-import { success } from '../src/outcome.ts';
+import { createTailBuffer } from '../src/limits/tail-buffer.ts';
+import { createCalls } from '../src/server/calls.ts';
+import { createFrameDecoder, encodeFrame } from '../src/server/frames.ts';
 import { pathsUnder, readSettings, shellEnvironment } from '../src/settings.ts';
-import { createTailBuffer } from '../src/tail-buffer.ts';
+import { quoteForBash } from '../src/shell/bash-shell.ts';
+import { cleanContents, cleanOutput, decodeTail } from '../src/tools/clean-text.ts';
+import { expandBraces, matchesName, parseGlob } from '../src/tools/glob-pattern.ts';
+import { success } from '../src/tools/tool-result.ts';
 
 describe('the tail buffer', () => {
   test('keeps exactly the last bytes, for any cut of the stream', () => {

@@ -2,11 +2,11 @@ import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { toolText } from '@manyhands/contract';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type HandProcess, startHand } from './hand-process.ts';
+import { type DaemonProcess, startDaemon } from './daemon-process.ts';
 
-/** One hand with ripgrep on its PATH, if the machine has it, and one without. */
-let hand: HandProcess;
-let bare: HandProcess;
+/** One daemon with ripgrep on its PATH, if the machine has it, and one without. */
+let daemon: DaemonProcess;
+let bare: DaemonProcess;
 
 function fill(workspace: string, files: Record<string, string>): void {
   let time = 1_700_000_000;
@@ -31,16 +31,16 @@ const FILES = {
 };
 
 beforeAll(async () => {
-  [hand, bare] = await Promise.all([startHand(), startHand({ PATH: '/nonexistent' })]);
-  for (const one of [hand, bare]) fill(one.paths.workspace, FILES);
+  [daemon, bare] = await Promise.all([startDaemon(), startDaemon({ PATH: '/nonexistent' })]);
+  for (const one of [daemon, bare]) fill(one.paths.workspace, FILES);
 });
 afterAll(async () => {
-  await Promise.all([hand[Symbol.asyncDispose](), bare[Symbol.asyncDispose]()]);
+  await Promise.all([daemon[Symbol.asyncDispose](), bare[Symbol.asyncDispose]()]);
 });
 
 async function glob(pattern: string, path?: string): Promise<string[]> {
-  const text = await hand.client.text('glob', path === undefined ? { pattern } : { pattern, path });
-  return text.split('\n').map((line) => line.replace(`${hand.paths.workspace}/`, ''));
+  const text = await daemon.client.text('glob', path === undefined ? { pattern } : { pattern, path });
+  return text.split('\n').map((line) => line.replace(`${daemon.paths.workspace}/`, ''));
 }
 
 describe('glob', () => {
@@ -61,16 +61,16 @@ describe('glob', () => {
 
   test('says when nothing matches, and refuses patterns that leave the directory', async () => {
     expect(await glob('*.rs')).toEqual(['no matches']);
-    expect(await hand.client.error('glob', { pattern: '/etc/*' })).toMatch(/relative/);
-    expect(await hand.client.error('glob', { pattern: '../*' })).toMatch(/"\.\."/);
-    expect(await hand.client.error('glob', { pattern: '{..,x}/*' })).toMatch(/"\.\."/);
-    expect(await hand.client.error('glob', { pattern: '*', path: 'nowhere' })).toMatch(/no such file/);
-    expect(await hand.client.error('glob', { pattern: '{a,b}'.repeat(12) })).toMatch(/256 patterns/);
+    expect(await daemon.client.error('glob', { pattern: '/etc/*' })).toMatch(/relative/);
+    expect(await daemon.client.error('glob', { pattern: '../*' })).toMatch(/"\.\."/);
+    expect(await daemon.client.error('glob', { pattern: '{..,x}/*' })).toMatch(/"\.\."/);
+    expect(await daemon.client.error('glob', { pattern: '*', path: 'nowhere' })).toMatch(/no such file/);
+    expect(await daemon.client.error('glob', { pattern: '{a,b}'.repeat(12) })).toMatch(/256 patterns/);
   });
 
   test('follows no link out of the directory and does not run in circles', async () => {
-    symlinkSync('/etc', join(hand.paths.workspace, 'out'));
-    symlinkSync('.', join(hand.paths.workspace, 'self'));
+    symlinkSync('/etc', join(daemon.paths.workspace, 'out'));
+    symlinkSync('.', join(daemon.paths.workspace, 'self'));
     expect(await glob('out/*')).toEqual(['no matches']);
     expect(await glob('**/passwd')).toEqual(['no matches']);
     expect(await glob('self/src/*.ts')).toEqual(['self/src/main.ts']);
@@ -79,19 +79,19 @@ describe('glob', () => {
 
   test('a pattern made to take for ever does not', async () => {
     const name = 'a'.repeat(200);
-    fill(hand.paths.workspace, { [`hard/${name}`]: '' });
+    fill(daemon.paths.workspace, { [`hard/${name}`]: '' });
     expect(await glob(`hard/${'*a'.repeat(60)}b`)).toEqual(['no matches']);
     expect(await glob(`${'**/'.repeat(30)}main.ts`)).toEqual(['src/main.ts']);
   });
 
   test('shows at most 200 paths', async () => {
-    fill(hand.paths.workspace, Object.fromEntries(Array.from({ length: 250 }, (_, index) => [`many/${index}.x`, ''])));
+    fill(daemon.paths.workspace, Object.fromEntries(Array.from({ length: 250 }, (_, index) => [`many/${index}.x`, ''])));
     expect(await glob('many/*')).toHaveLength(200);
   });
 });
 
 describe.each([
-  ['as the machine has it', () => hand],
+  ['as the machine has it', () => daemon],
   ['without ripgrep', () => bare],
 ])('grep, %s', (_name, which) => {
   const lines = async (input: Record<string, unknown>) =>
@@ -136,8 +136,8 @@ describe.each([
 
 test('a program called rg that the session made itself is not run', async () => {
   const { workspace } = bare.paths;
-  await using planted = await startHand({ PATH: `${workspace}/bin` });
-  // The hand's own roots are what counts.
+  await using planted = await startDaemon({ PATH: `${workspace}/bin` });
+  // The daemon's own roots are what counts.
   const own = join(planted.paths.workspace, 'bin');
   mkdirSync(own, { recursive: true });
   mkdirSync(join(workspace, 'bin'), { recursive: true });
@@ -152,7 +152,7 @@ test('without ripgrep, more searches at once than there are threads for are all 
   expect(new Set(found)).toEqual(new Set([`${bare.paths.workspace}/src/deep/er/file.ts:1:gamma alpha`]));
 });
 
-test('without ripgrep, a regular expression that takes for ever can be cancelled and the hand stays awake', async () => {
+test('without ripgrep, a regular expression that takes for ever can be cancelled and the daemon stays awake', async () => {
   fill(bare.paths.workspace, { 'slow/s.txt': `${'a'.repeat(1_500)}!\n` });
   await bare.client.ask({ op: 'start', key: 'slow', tool: 'grep', input: { pattern: '^(a+)+$', path: 'slow' } });
   expect(await bare.client.ask({ op: 'wait', key: 'slow', wait_ms: 300 })).toMatchObject({ call: { state: 'running' } });

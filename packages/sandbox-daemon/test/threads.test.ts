@@ -6,23 +6,23 @@ import { join } from 'node:path';
 import { toolText } from '@manyhands/contract';
 import { until } from '@manyhands/test-kit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createSlots } from '../src/slots.ts';
-import { createSpills } from '../src/spill.ts';
-import { SHELLS_MAX } from '../src/thread-shells.ts';
-import { callOf, type HandProcess, isAlive, startHand } from './hand-process.ts';
+import { createSemaphore } from '../src/limits/semaphore.ts';
+import { createSpills } from '../src/limits/spill.ts';
+import { SHELLS_MAX } from '../src/shell/thread-shells.ts';
+import { callOf, type DaemonProcess, isAlive, startDaemon } from './daemon-process.ts';
 
 const NEW_SHELL = '[the shell had ended since the last call; this is a new one]\n';
-let hand: HandProcess;
+let daemon: DaemonProcess;
 beforeEach(async () => {
-  hand = await startHand();
+  daemon = await startDaemon();
 });
-afterEach(() => hand[Symbol.asyncDispose]());
+afterEach(() => daemon[Symbol.asyncDispose]());
 
 let keys = 0;
 /** A shell of a thread, or of those that name none. */
 function shell(thread?: string) {
   const run = async (input: Record<string, unknown>) => {
-    const outcome = await hand.client.call('bash', input, `thread-${++keys}`, thread);
+    const outcome = await daemon.client.call('bash', input, `thread-${++keys}`, thread);
     return { text: toolText(outcome.content), failed: outcome.is_error };
   };
   return {
@@ -32,18 +32,18 @@ function shell(thread?: string) {
     /** Starts a command and resolves when its shell says that it runs; the command ends when `gate` is written to. */
     async hold(gate: string) {
       const key = `hold-${++keys}`;
-      const path = join(hand.paths.workspace, gate);
+      const path = join(daemon.paths.workspace, gate);
       const input = { command: `mkfifo ${path}; touch ${path}.runs; read line < ${path}; echo "$line"` };
-      callOf(await hand.client.ask({ op: 'start', key, tool: 'bash', input, ...(thread === undefined ? {} : { thread }) }));
+      callOf(await daemon.client.ask({ op: 'start', key, tool: 'bash', input, ...(thread === undefined ? {} : { thread }) }));
       await until(() => existsSync(`${path}.runs`), { what: 'the command runs' });
       return async () => {
-        const state = callOf(await hand.client.ask({ op: 'wait', key, wait_ms: 20_000 }));
+        const state = callOf(await daemon.client.ask({ op: 'wait', key, wait_ms: 20_000 }));
         return state.state === 'done' ? toolText(state.outcome.content) : state.state;
       };
     },
   };
 }
-const open = (gate: string, line = 'opened') => `echo ${line} > ${join(hand.paths.workspace, gate)}`;
+const open = (gate: string, line = 'opened') => `echo ${line} > ${join(daemon.paths.workspace, gate)}`;
 
 describe('threads', () => {
   test('have a shell each: directory, environment and jobs of one are not those of another, nor of calls that name none', async () => {
@@ -90,7 +90,7 @@ describe('threads', () => {
     for (const end of ['exit 3', 'kill -9 $$', 'exec false']) expect((await bad.run(end)).failed).toBe(true);
     expect(await bad.text('sleep 300', { timeout_ms: 300 })).toMatch(/timed out/);
     await bad.hold('never');
-    await hand.client.ask({ op: 'cancel', key: `hold-${keys}` });
+    await daemon.client.ask({ op: 'cancel', key: `hold-${keys}` });
     expect(await bad.text('echo again')).toBe('again');
     await bad.text(open('gate', 'untouched'));
     expect(await held()).toBe('untouched');
@@ -99,7 +99,7 @@ describe('threads', () => {
 
   test('that flood are cut off by themselves: another one answers meanwhile', async () => {
     const [flood, calm] = [shell('sthr_flood'), shell('sthr_calm')];
-    const started = join(hand.paths.workspace, 'floods');
+    const started = join(daemon.paths.workspace, 'floods');
     const flooding = flood.text(`touch ${started}; exec yes`, { timeout_ms: 3_000 });
     let isOver = false;
     void flooding.then(() => {
@@ -137,20 +137,20 @@ describe(`more than ${SHELLS_MAX} shells`, () => {
   test('are waited for while all are busy: the first that is idle makes room, and a wait can be cancelled', async () => {
     const holds = await Promise.all(names.map((name) => shell(name).hold(`gate-${name}`)));
     const start = (key: string, thread: string) =>
-      hand.client.ask({ op: 'start', key, tool: 'bash', input: { command: `echo ${key}` }, thread });
+      daemon.client.ask({ op: 'start', key, tool: 'bash', input: { command: `echo ${key}` }, thread });
     await start('unwanted', 'sthr_unwanted');
     await start('late', 'sthr_late');
-    expect(callOf(await hand.client.ask({ op: 'cancel', key: 'unwanted' }))).toMatchObject({
+    expect(callOf(await daemon.client.ask({ op: 'cancel', key: 'unwanted' }))).toMatchObject({
       state: 'done',
       outcome: { is_error: true, content: [{ text: expect.stringContaining('interrupted') as string }] },
     });
-    expect(callOf(await hand.client.ask({ op: 'wait', key: 'late', wait_ms: 0 })).state).toBe('running');
+    expect(callOf(await daemon.client.ask({ op: 'wait', key: 'late', wait_ms: 0 })).state).toBe('running');
     const openFromOutside = async (name: string) => {
-      await until(() => existsSync(join(hand.paths.workspace, `gate-${name}`)), { what: 'the gate' });
-      await writeFile(join(hand.paths.workspace, `gate-${name}`), 'opened\n');
+      await until(() => existsSync(join(daemon.paths.workspace, `gate-${name}`)), { what: 'the gate' });
+      await writeFile(join(daemon.paths.workspace, `gate-${name}`), 'opened\n');
     };
     await openFromOutside(names[7] ?? '');
-    expect(callOf(await hand.client.ask({ op: 'wait', key: 'late', wait_ms: 20_000 }))).toMatchObject({
+    expect(callOf(await daemon.client.ask({ op: 'wait', key: 'late', wait_ms: 20_000 }))).toMatchObject({
       outcome: { content: [{ text: 'late' }] },
     });
     for (const name of names) if (name !== names[7]) await openFromOutside(name);
@@ -176,11 +176,11 @@ describe('a limit on what goes on at once', () => {
   }
 
   test('leaves a place to a thread that has none, and serves those that wait in turn', async () => {
-    const slots = createSlots(3);
+    const semaphore = createSemaphore(3);
     const order: string[] = [];
     const start = (thread: string, name: string) => {
       const one = work(order, name);
-      return { ...one, done: slots.run(thread, one.run) };
+      return { ...one, done: semaphore.run(thread, one.run) };
     };
     const greedy = ['g1', 'g2', 'g3', 'g4', 'g5'].map((name) => start('greedy', name));
     await until(() => order.length > 0, { what: 'work begins' });
@@ -198,9 +198,9 @@ describe('a limit on what goes on at once', () => {
   });
 
   test('of one place is for everybody, and work that fails gives it back', async () => {
-    const slots = createSlots(1);
-    const failing = slots.run('one', () => Promise.reject(new Error('failed')));
-    const next = slots.run('one', async () => 'next');
+    const semaphore = createSemaphore(1);
+    const failing = semaphore.run('one', () => Promise.reject(new Error('failed')));
+    const next = semaphore.run('one', async () => 'next');
     await expect(failing).rejects.toThrow('failed');
     expect(await next).toBe('next');
   });

@@ -5,10 +5,10 @@
 import path from 'node:path';
 import { loadEnv, runMain } from '@manyhands/base';
 import { z } from 'zod';
-import { ensureBaseImage } from './docker/base-image.ts';
-import { connectEngine } from './docker/engine.ts';
-import { parseDockerHost } from './docker/engine-address.ts';
-import { imageEnv } from './docker/image-env.ts';
+import { connectEngine } from './drivers/docker/engine.ts';
+import { parseDockerHost } from './drivers/docker/engine-address.ts';
+import { ensureBaseImage } from './images/base-image.ts';
+import { imageEnv } from './images/image-env.ts';
 
 const ImageEnv = z.object(imageEnv);
 

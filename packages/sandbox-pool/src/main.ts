@@ -14,14 +14,14 @@ import {
   systemClock,
 } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
-import { chooseDriver } from './choose-driver.ts';
-import { createEgressPolicies, noEgress } from './egress-policy.ts';
-import { creationConcurrency, PoolEnv } from './env.ts';
-import { createPoolMetrics } from './metrics.ts';
-import { openPoolDirectory } from './pool-identity.ts';
-import { type PoolService, servePool } from './pool-service.ts';
-import { sandboxLimits } from './sandbox-limits.ts';
-import { openSandboxPool } from './sandbox-pool.ts';
+import { chooseDriver } from './drivers/choose-driver.ts';
+import { openSandboxPool } from './pool/sandbox-pool.ts';
+import { openPoolDirectory } from './records/pool-identity.ts';
+import { createEgressPolicies, noEgress } from './service/egress-policy.ts';
+import { creationConcurrency, PoolEnv } from './service/env.ts';
+import { createPoolMetrics } from './service/metrics.ts';
+import { type PoolService, servePool } from './service/pool-service.ts';
+import { sandboxLimits } from './service/sandbox-limits.ts';
 
 runMain(async () => {
   const env = loadEnv(PoolEnv, process.env);

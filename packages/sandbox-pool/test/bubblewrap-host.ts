@@ -7,11 +7,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { locate } from '@manyhands/infra';
 import { silentLogger, temporaryDirectory } from '@manyhands/test-kit';
+import { allPids, commandLine } from '../src/drivers/process-identity.ts';
 import { type BubblewrapDriverOptions, createBubblewrapDriver, sandboxDirectory } from '../src/index.ts';
-import { allPids, commandLine } from '../src/process-identity.ts';
 import type { DriverUnderTest } from '../src/testing.ts';
 
-export const HAND = fileURLToPath(new URL('../../sandbox-daemon/dist/hand.mjs', import.meta.url));
+export const DAEMON = fileURLToPath(new URL('../../sandbox-daemon/dist/hand.mjs', import.meta.url));
 const MAKER = fileURLToPath(new URL('make-sandbox.mjs', import.meta.url));
 
 export async function programPaths(): Promise<{ bwrap: string; ripgrep: string; libraryPath: string | undefined }> {
@@ -23,7 +23,7 @@ export async function driverOptions(poolRoot: string): Promise<Omit<BubblewrapDr
   const { bwrap, ripgrep, libraryPath } = await programPaths();
   return {
     ...{ poolRoot, bwrap, poolId: `pool_test${process.pid}` },
-    programs: { node: process.execPath, hand: HAND, ripgrep },
+    programs: { node: process.execPath, daemon: DAEMON, ripgrep },
     hostEnvironment: { PATH: process.env['PATH'] ?? '/usr/bin:/bin', ...(libraryPath ? { LD_LIBRARY_PATH: libraryPath } : {}) },
   };
 }

@@ -43,7 +43,7 @@ describe.skipIf(missing !== null)(missing ?? 'with a Docker engine', () => {
       code: 'configuration',
       message: expect.stringMatching(/^MANYHANDS_SANDBOX_RUNTIME: .*knows no runtime "nonesuch"/) as string,
     });
-    await expect(check({ hand: '/nowhere/hand.mjs' })).rejects.toThrow(/MANYHANDS_HAND: there is no file/);
+    await expect(check({ daemon: '/nowhere/hand.mjs' })).rejects.toThrow(/MANYHANDS_HAND: there is no file/);
   });
 
   test.skipIf(process.geteuid?.() !== 0)(

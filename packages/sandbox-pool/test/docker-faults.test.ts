@@ -22,8 +22,8 @@ import {
   until,
 } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { POOL_LABEL } from '../src/docker/container-options.ts';
-import { allPids, commandLine } from '../src/process-identity.ts';
+import { POOL_LABEL } from '../src/drivers/docker/container-options.ts';
+import { allPids, commandLine } from '../src/drivers/process-identity.ts';
 import { tracesOf } from './bubblewrap-host.ts';
 import { containerOf, dockerAt, tracesOfContainer } from './docker-host.ts';
 import { connectPoolClient, type Given, type PoolClient } from './pool-client.ts';
@@ -194,7 +194,7 @@ describe.skipIf(noPrivate !== null)(noPrivate ?? 'a call in a sandbox of an engi
     await client.start(given, KEY, command);
     await until(() => existsSync(path.join(workspace, 'counter')), { what: 'the call runs' });
     await own.killDockerd();
-    // The hand is reached without the engine.
+    // The daemon is reached without the engine.
     expect(await client.ask(given, 'wait', { key: KEY, wait_ms: 0 })).toMatchObject({ ok: true, call: { state: 'running' } });
     const waiting = ['sesn_a', 'sesn_b'].map((session) => client.leased(session));
     await own.startDockerd();

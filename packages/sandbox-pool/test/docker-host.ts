@@ -4,13 +4,13 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { silentLogger, temporaryDirectory } from '@manyhands/test-kit';
 import Docker from 'dockerode';
-import { POOL_LABEL } from '../src/docker/container-options.ts';
-import { readRecord } from '../src/docker/container-record.ts';
-import { parseDockerHost } from '../src/docker/engine-address.ts';
+import { POOL_LABEL } from '../src/drivers/docker/container-options.ts';
+import { readRecord } from '../src/drivers/docker/container-record.ts';
+import { parseDockerHost } from '../src/drivers/docker/engine-address.ts';
+import { allPids, commandLine } from '../src/drivers/process-identity.ts';
 import { createDockerDriver, type DockerDriverOptions, type SandboxDriver, sandboxDirectory } from '../src/index.ts';
-import { allPids, commandLine } from '../src/process-identity.ts';
 import type { DriverUnderTest } from '../src/testing.ts';
-import { HAND, makeAndCrash, tracesOf } from './bubblewrap-host.ts';
+import { DAEMON, makeAndCrash, tracesOf } from './bubblewrap-host.ts';
 
 export interface EngineUnderTest {
   host: string;
@@ -22,7 +22,7 @@ export const dockerAt = (host: string) => new Docker(parseDockerHost(host).optio
 export function dockerOptions(poolRoot: string, engine: EngineUnderTest): Omit<DockerDriverOptions, 'log'> {
   return {
     ...{ poolRoot, poolId: `pool_test${process.pid}`, dockerHost: engine.host, image: engine.image, runtime: null },
-    ...{ hand: HAND, mmdebstrap: null, cache: path.join(poolRoot, '.cache'), hostEnvironment: {} },
+    ...{ daemon: DAEMON, mmdebstrap: null, cache: path.join(poolRoot, '.cache'), hostEnvironment: {} },
   };
 }
 

@@ -3,11 +3,11 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { engineUnavailable, type TemporaryDirectory, type TestEngine, temporaryDirectory, testEngine } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { ensureBaseImage, hasImage } from '../src/docker/base-image.ts';
-import { connectEngine, type Engine } from '../src/docker/engine.ts';
-import { parseDockerHost } from '../src/docker/engine-address.ts';
-import { IMAGE_REPOSITORY, type ImageRecipe, readRecipe } from '../src/docker/image-recipe.ts';
-import { TRIAL_LABEL } from '../src/docker/image-trial.ts';
+import { connectEngine, type Engine } from '../src/drivers/docker/engine.ts';
+import { parseDockerHost } from '../src/drivers/docker/engine-address.ts';
+import { ensureBaseImage, hasImage } from '../src/images/base-image.ts';
+import { IMAGE_REPOSITORY, type ImageRecipe, readRecipe } from '../src/images/image-recipe.ts';
+import { TRIAL_LABEL } from '../src/images/image-trial.ts';
 import { dockerAt } from './docker-host.ts';
 
 const missing = engineUnavailable();

@@ -1,4 +1,4 @@
-/** Sandboxes whose hand is reached through the engine, as gVisor needs it; and gVisor itself where the engine knows it. */
+/** Sandboxes whose daemon is reached through the engine, as gVisor needs it; and gVisor itself where the engine knows it. */
 import { readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -13,8 +13,8 @@ import {
   until,
 } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { allPids, commandLine } from '../src/drivers/process-identity.ts';
 import { createDockerDriver, type SandboxDriver, type SandboxLimits, sandboxDirectory } from '../src/index.ts';
-import { allPids, commandLine } from '../src/process-identity.ts';
 import { bash, startBash, waitFor } from '../src/testing.ts';
 import { makeAndCrash } from './bubblewrap-host.ts';
 import { containerOf, dockerAt, dockerOptions, tracesOfContainer } from './docker-host.ts';

@@ -2,8 +2,8 @@ import { connectMessaging, type Messaging, type Serving } from '@manyhands/base'
 import { ConfirmRequest, SANDBOX_SUBJECT } from '@manyhands/contract';
 import { silentLogger, startTestNats, type TestServer, until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { HeldSandbox } from '../src/held-sandbox.ts';
-import { keepLeasesConfirmed } from '../src/lease-confirmation.ts';
+import type { HeldSandbox } from '../src/pool/held-sandbox.ts';
+import { keepLeasesConfirmed } from '../src/pool/lease-confirmation.ts';
 
 let nats: TestServer;
 let pool: Messaging;

@@ -3,10 +3,10 @@ import { connectMessaging, type Messaging } from '@manyhands/base';
 import {
   CallReply,
   DoneReply,
-  type HintReply,
-  HintReply as HintReplySchema,
   LeaseReply,
   type LeaseRequest,
+  type PrewarmReply,
+  PrewarmReply as PrewarmReplySchema,
   SANDBOX_SUBJECT,
   type SandboxVerb,
   sandboxSubject,
@@ -52,11 +52,11 @@ export function createPoolClient(messaging: Messaging) {
       sessions.set(reply.sandbox_id, sessionId);
       return reply;
     },
-    hint: (sessionId: string): Promise<HintReply> =>
+    prewarm: (sessionId: string): Promise<PrewarmReply> =>
       messaging.request(
-        SANDBOX_SUBJECT.hint,
+        SANDBOX_SUBJECT.prewarm,
         { session_id: sessionId, workspace_id: 'wrkspc_a', spec: { environment_id: 'env_a', networking: { type: 'unrestricted' } } },
-        HintReplySchema,
+        PrewarmReplySchema,
         TIMEOUT_MS,
       ),
     start: (given: Given, key: string, command: string) => ask(given, 'start', { key, tool: 'bash', input: { command } }),

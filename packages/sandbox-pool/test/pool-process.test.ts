@@ -69,9 +69,9 @@ test('a pool is ready when a tool call succeeds at once', async () => {
 test('after kill -9 the next pool has the same id, the same leases, and the outcomes of calls that ran on', async () => {
   const first = await startPool();
   const given = await client.leased('sesn_survivor');
-  const parked = await client.leased('sesn_parked');
+  const idle = await client.leased('sesn_parked');
   const doomed = await client.leased('sesn_doomed');
-  await client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) });
+  await client.ask(idle, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) });
   await client.start(given, 'sevt_1', 'sleep 1; echo x >> counter; echo ran on');
   await first.kill('SIGKILL');
   const information = JSON.parse(await readFile(path.join(data.path, 'sandboxes', doomed.sandbox_id, 'driver', 'information'), 'utf8')) as {
@@ -87,7 +87,7 @@ test('after kill -9 the next pool has the same id, the same leases, and the outc
   expect(await client.lease('sesn_doomed', 1)).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
   expect(await client.ask(doomed, 'wait', { key: 'sevt_1', wait_ms: 0 })).toMatchObject({ ok: false, error: { code: 'sandbox_lost' } });
   expect(await directories()).not.toContain(doomed.sandbox_id);
-  await until(async () => !(await directories()).includes(parked.sandbox_id), {
+  await until(async () => !(await directories()).includes(idle.sandbox_id), {
     what: 'the grace time goes on after the restart',
     timeoutMs: 20_000,
   });

@@ -36,10 +36,10 @@ describe('a lease', () => {
     await host?.[Symbol.asyncDispose]();
   });
 
-  test('comes from the warm stock, which is filled again', async () => {
+  test('comes from the warm pool, which is filled again', async () => {
     const given = await host.client.leased('sesn_warm');
     expect(given.warm).toBe(true);
-    await until(() => host.pool.warmCount === 1, { what: 'the stock is filled again' });
+    await until(() => host.pool.warmCount === 1, { what: 'the warm pool is filled again' });
     await host.client.ask(given, 'release', {});
   });
 
@@ -180,15 +180,15 @@ describe('a lease', () => {
     await until(async () => !(await host.sandboxDirectories()).includes(given.sandbox_id), { what: 'the dead sandbox is removed' });
   });
 
-  test('is served from a hint, and a hint never takes the last one from a demand', async () => {
+  test('is served from a prewarm, and a prewarm never takes the last one from a demand', async () => {
     await until(() => host.pool.warmCount === 1, { what: 'a warm sandbox' });
-    expect(await host.client.hint('sesn_hinted')).toEqual({ pool_id: host.pool.poolId, reserved: true });
-    expect(await host.client.hint('sesn_hinted')).toEqual({ pool_id: host.pool.poolId, reserved: true });
+    expect(await host.client.prewarm('sesn_prewarmed')).toEqual({ pool_id: host.pool.poolId, reserved: true });
+    expect(await host.client.prewarm('sesn_prewarmed')).toEqual({ pool_id: host.pool.poolId, reserved: true });
     const demanded = await host.client.leased('sesn_demand');
-    const hinted = await host.client.leased('sesn_hinted');
-    expect(hinted.warm).toBe(true);
-    expect(hinted.sandbox_id).not.toBe(demanded.sandbox_id);
-    for (const given of [demanded, hinted]) await host.client.ask(given, 'release', {});
+    const prewarmed = await host.client.leased('sesn_prewarmed');
+    expect(prewarmed.warm).toBe(true);
+    expect(prewarmed.sandbox_id).not.toBe(demanded.sandbox_id);
+    for (const given of [demanded, prewarmed]) await host.client.ask(given, 'release', {});
   });
 
   test('under a missing snapshot fails with a reason and gives the sandbox to nobody', async () => {
@@ -203,20 +203,20 @@ describe('a lease', () => {
 });
 
 describe('an idle session', () => {
-  test('is parked, let go with its workspace saved, and gets it back in another sandbox', async () => {
+  test('is idle, evicted with its workspace saved, and gets it back in another sandbox', async () => {
     await using host = await startPoolHost(nats, { graceMs: 100 });
     const first = await host.client.leased('sesn_sleeps');
     await host.client.bash(first, 'echo kept > file.txt; echo out > /mnt/session/outputs/o.txt');
     const key = workspaceSnapshotKey('wrkspc_a', 'sesn_sleeps', 1);
     expect(await host.client.ask(first, 'park', { snapshot_key: key })).toEqual({ ok: true, parked: true });
-    await until(() => host.pool.heldCount === 0, { what: 'the sandbox is let go' });
+    await until(() => host.pool.heldCount === 0, { what: 'the sandbox is evicted' });
     expect(await host.client.start(first, 'sevt_1', 'true')).toMatchObject(refused('unknown_sandbox'));
     const second = await host.client.leased('sesn_sleeps', 2, { restore_from: key });
     expect(await host.client.bash(second, 'cat file.txt /mnt/session/outputs/o.txt')).toBe('kept\nout');
     expect(second.sandbox_id).not.toBe(first.sandbox_id);
   });
 
-  test('that nobody parks is let go by itself under its default key', async () => {
+  test('that nobody parks is evicted by itself under its default key', async () => {
     await using host = await startPoolHost(nats, { leaseTtlMs: 200 });
     const given = await host.client.leased('sesn_forgotten');
     await host.client.start(given, 'sevt_1', 'sleep 1; echo written > late.txt');
@@ -254,11 +254,11 @@ describe('a full pool', () => {
     for (const given of [two, three]) await host.client.ask(given, 'release', {});
   });
 
-  test('lets go of a parked session, saved, when another asks', async () => {
+  test('evicts an idle session, saved, when another asks', async () => {
     await using host = await startPoolHost(nats, { warm: 0, max: 1 });
-    const parked = await host.client.leased('sesn_parked');
-    await host.client.bash(parked, 'echo mine > file.txt');
-    await host.client.ask(parked, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) });
+    const idle = await host.client.leased('sesn_parked');
+    await host.client.bash(idle, 'echo mine > file.txt');
+    await host.client.ask(idle, 'park', { snapshot_key: workspaceSnapshotKey('wrkspc_a', 'sesn_parked', 1) });
     const given = await until(() => host.client.leased('sesn_new'), { what: 'room was made' });
     expect(await host.client.bash(given, 'ls -A')).not.toContain('file.txt');
     await host.client.ask(given, 'release', {});

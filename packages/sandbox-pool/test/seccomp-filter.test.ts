@@ -2,10 +2,16 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { silentLogger, type TemporaryDirectory, temporaryDirectory } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { RunningSandbox, SandboxDriver } from '../src/driver.ts';
+import { CLONE, CLONE3, DENIED_CALLS, IOCTL, PERSONALITY, SOCKET } from '../src/drivers/bubblewrap/denied-syscalls.ts';
+import {
+  assembleFilter,
+  type BpfInstruction,
+  encodeFilter,
+  type FilterArchitecture,
+  VERDICT,
+} from '../src/drivers/bubblewrap/seccomp-filter.ts';
+import type { RunningSandbox, SandboxDriver } from '../src/drivers/driver.ts';
 import { createBubblewrapDriver, sandboxDirectory } from '../src/index.ts';
-import { CLONE, CLONE3, DENIED_CALLS, IOCTL, PERSONALITY, SOCKET } from '../src/seccomp/denied-syscalls.ts';
-import { assembleFilter, type BpfInstruction, encodeFilter, type FilterArchitecture, VERDICT } from '../src/seccomp/seccomp-filter.ts';
 import { bash } from '../src/testing.ts';
 import { driverOptions } from './bubblewrap-host.ts';
 

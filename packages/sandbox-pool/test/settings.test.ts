@@ -3,15 +3,15 @@ import path from 'node:path';
 import { loadEnv, randomIds } from '@manyhands/base';
 import { temporaryDirectory } from '@manyhands/test-kit';
 import { describe, expect, test } from 'vitest';
-import { createUidPicker, usableRange } from '../src/bubblewrap/host-identity.ts';
-import { detectHierarchies } from '../src/bubblewrap/limit-groups.ts';
-import { explainFailure } from '../src/bubblewrap/remedies.ts';
-import { providePrograms } from '../src/bubblewrap/system-view.ts';
-import { creationConcurrency, defaultMaximum, PoolEnv } from '../src/env.ts';
-import { findProgram } from '../src/find-program.ts';
+import { createUidPicker, usableRange } from '../src/drivers/bubblewrap/host-identity.ts';
+import { detectHierarchies } from '../src/drivers/bubblewrap/limit-groups.ts';
+import { explainFailure } from '../src/drivers/bubblewrap/remedies.ts';
+import { providePrograms } from '../src/drivers/bubblewrap/system-view.ts';
+import { findProgram } from '../src/drivers/find-program.ts';
+import { identifyProcess, isAlive, parseStat, signalProcess } from '../src/drivers/process-identity.ts';
+import { sandboxDirectory } from '../src/files/sandbox-directory.ts';
 import { openPoolDirectory } from '../src/index.ts';
-import { identifyProcess, isAlive, parseStat, signalProcess } from '../src/process-identity.ts';
-import { sandboxDirectory } from '../src/sandbox-directory.ts';
+import { creationConcurrency, defaultMaximum, PoolEnv } from '../src/service/env.ts';
 
 describe('settings', () => {
   test('have defaults that fit the machine', () => {
@@ -48,18 +48,18 @@ describe('settings', () => {
 describe('programs for sandboxes', () => {
   test('that only their owner may read are copied; a new build never changes what a running sandbox has', async () => {
     await using directory = await temporaryDirectory('programs');
-    const [node, hand] = ['node', 'hand.mjs'].map((name) => path.join(directory.path, name)) as [string, string];
+    const [node, daemon] = ['node', 'hand.mjs'].map((name) => path.join(directory.path, name)) as [string, string];
     await writeFile(node, 'node', { mode: 0o755 });
-    await writeFile(hand, 'one', { mode: 0o600 });
+    await writeFile(daemon, 'one', { mode: 0o600 });
     const runtime = path.join(directory.path, 'runtime');
-    const first = await providePrograms({ node, hand, ripgrep: null }, runtime);
-    const { ino } = await stat(first.hand);
-    await writeFile(hand, 'two');
-    const second = await providePrograms({ node, hand, ripgrep: null }, runtime);
+    const first = await providePrograms({ node, daemon, ripgrep: null }, runtime);
+    const { ino } = await stat(first.daemon);
+    await writeFile(daemon, 'two');
+    const second = await providePrograms({ node, daemon, ripgrep: null }, runtime);
     expect(first.node).toBe(node);
-    expect(await readFile(second.hand, 'utf8')).toBe('two');
-    expect((await stat(second.hand)).ino).not.toBe(ino);
-    expect((await stat(second.hand)).mode & 0o777).toBe(0o555);
+    expect(await readFile(second.daemon, 'utf8')).toBe('two');
+    expect((await stat(second.daemon)).ino).not.toBe(ino);
+    expect((await stat(second.daemon)).mode & 0o777).toBe(0o555);
   });
 });
 

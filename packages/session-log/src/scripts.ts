@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { assertFormat, ensureError, type Redis } from '@manyhands/base';
+import { EVENT_KINDS } from '@manyhands/contract';
 import type { RawEntry } from './log/entry.ts';
 import { TYPE_BITS } from './log/type-index.ts';
 import { LOG_FORMAT } from './threads/state.ts';
@@ -43,15 +44,15 @@ const SCRIPTS = {
   mhRelease: 'release.2',
   mhChange: 'change.3',
   mhFiles: 'files.1',
-  mhGet: 'get.1',
-  mhGetThread: 'get-thread.1',
+  mhGet: 'read/get.1',
+  mhGetThread: 'read/get-thread.1',
   mhDue: 'due.1',
-  mhIndex: 'index.1',
-  mhHeads: 'heads.1',
-  mhEnds: 'ends.1',
-  mhRead: 'read.1',
-  mhFindTime: 'find-time.1',
-  mhFindSequence: 'find-sequence.1',
+  mhIndex: 'read/index.1',
+  mhHeads: 'read/heads.1',
+  mhEnds: 'read/ends.1',
+  mhRead: 'read/read.1',
+  mhFindTime: 'read/find-time.1',
+  mhFindSequence: 'read/find-sequence.1',
   mhSandboxAnswer: 'sandbox-answer.1',
   mhMigrate: 'migrate.2',
 };
@@ -61,11 +62,14 @@ function source(file: string): string {
   return readFileSync(new URL(`../src/lua/${file}.lua`, import.meta.url), 'utf8');
 }
 
-/** The numbers of the types, for the scripts: `local TYPE_BITS = { ['user.message'] = 1, … }`. */
-function typeBits(): string {
-  return `local TYPE_BITS = { ${Object.entries(TYPE_BITS)
-    .map(([type, bit]) => `['${type}'] = ${bit}`)
-    .join(', ')} }`;
+/** What the scripts know of the kinds of events: `local TYPE_BITS = { ['user.message'] = 1, … }`, and which kind of call a kind answers. */
+function eventKinds(): string {
+  const table = (name: string, entries: [type: string, value: string | number][]) =>
+    `local ${name} = { ${entries.map(([type, value]) => `['${type}'] = ${value}`).join(', ')} }`;
+  const answers = Object.entries(EVENT_KINDS).flatMap(([type, { answers }]): [string, string][] =>
+    answers ? [[type, `'${answers.call}'`]] : [],
+  );
+  return [table('TYPE_BITS', Object.entries(TYPE_BITS)), table('ANSWERS', answers)].join('\n');
 }
 
 /** What a script says of a state that a newer version wrote (lua/library/base.lua). */
@@ -81,7 +85,7 @@ function refused(error: unknown): never {
 /** Adds the scripts to a connection; adding them again changes nothing. */
 export function defineScripts(redis: Redis): ScriptedRedis {
   if (!('mhAppend' in redis)) {
-    const library = [typeBits(), ...LIBRARY.map((file) => source(`library/${file}`))].join('\n');
+    const library = [eventKinds(), ...LIBRARY.map((file) => source(`library/${file}`))].join('\n');
     const scripted: Record<string, unknown> = redis as unknown as Record<string, unknown>;
     for (const [name, file] of Object.entries(SCRIPTS)) {
       (redis as Redis).defineCommand(name, { lua: `${library}\n${source(file)}`, numberOfKeys: Number(file.split('.')[1]) });

@@ -33,6 +33,8 @@ export interface GoIdle {
   captured: number;
   /** Told idle for the same reason already: only the status and the mark have to go. */
   silent?: boolean;
+  /** Gives the lease back in the same call: nothing is left to do for this worker. */
+  release?: boolean;
 }
 
 /** A thread that an append makes, at rest. Depth and number are the caller's to bound. */
@@ -94,6 +96,8 @@ export type AppendResult =
       sandboxUses: number;
       /** As this append left it. */
       sessionStatus: SessionStatus;
+      /** Of the entry at `head`, if this append made it; otherwise ''. */
+      lastId: string;
     }
   | { outcome: 'pending' }
   | { outcome: 'budget' }
@@ -113,6 +117,8 @@ export interface Acquired {
   thread: StoredThread;
   queued: number[];
   entries: LogEntry[];
+  /** `entries` begin behind what the caller remembers, which is the log's. */
+  isRemembered: boolean;
 }
 
 /** `append` throws AppError `fenced` when another worker took over: stop quietly (I3). */
@@ -122,6 +128,8 @@ export interface SessionWriter {
     place: { sessionId: string; threadId: string; workspaceId: string },
     workerId: string,
     ttlMs: number,
+    /** The last entry of the thread's log that the caller remembers. */
+    remembered?: { position: number; id: string },
   ): Promise<Acquired | { busyForMs: number } | { missing: true } | { nothing: true }>;
   /** Null when the lease is lost or was given back. `interrupt`: as in the thread's state. */
   renew(lease: Lease, ttlMs: number): Promise<{ head: number; interrupt: number } | null>;

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { sessionKeys, threadKeys } from '../src/keys.ts';
 import { createSessionLog } from '../src/sessions/session-log.ts';
 import { LOG_FORMAT } from '../src/threads/state.ts';
-import { type LogFixture, message, startLogFixture, WORKSPACE } from './log-fixture.ts';
+import { contentOf, type LogFixture, message, startLogFixture, WORKSPACE } from './log-fixture.ts';
 import { type Family, say, startFamily } from './steps.ts';
 
 let f: LogFixture;
@@ -22,10 +22,10 @@ const refusal = (what: string) => ({
   code: 'newer_format',
   message: `${what} has format ${NEWER}, this program knows ${LOG_FORMAT}: start a newer version, or restore a backup`,
 });
-/** Everything that is stored, as the server dumps it. */
+/** Everything that is stored. */
 async function dump(): Promise<Map<string, string>> {
   const keys = (await f.redis.keys('*')).toSorted();
-  return new Map(await Promise.all(keys.map(async (key) => [key, String(await f.redis.dumpBuffer(key))] as const)));
+  return new Map(await Promise.all(keys.map(async (key) => [key, await contentOf(f.redis, key)] as const)));
 }
 type Call = (family: Family) => Promise<unknown>;
 /** What there is to do with a session and its threads. */

@@ -242,3 +242,21 @@ test('what a worker needs to begin with comes with its lease: the session, its t
   expect(got.queued).toEqual([2, 7]);
   expect(got.entries.map(({ position }) => position)).toEqual([5, 6, 7]);
 });
+
+test('an append that ends the work may give the lease back in the same call: no mark is left, and what is refused keeps it', async () => {
+  const { id } = await f.session([message('go')]);
+  const worker = await startWorker(f, id);
+  await worker.write({ entries: [{ processed: 1 }] });
+  const end = { entries: [], idle: { stop: { type: 'end_turn' }, known: 99, captured: 0, release: true } } as const;
+  await f.send(id, message('one more'));
+  expect(await f.writer.append(worker.lease, 2, { ...end, entries: [] })).toEqual({ outcome: 'pending' });
+  expect(await f.writer.renew(worker.lease, 60_000)).not.toBeNull();
+  const [waiting] = await f.log.pending(id);
+  expect(await f.writer.append(worker.lease, 2, { ...end, entries: [{ processed: waiting!.position }] })).toMatchObject({
+    outcome: 'applied',
+  });
+  expect(await f.marks(id)).toEqual([]);
+  expect(await f.writer.renew(worker.lease, 60_000)).toBeNull();
+  await f.send(id, message('next'));
+  expect(await acquire(id)).toMatchObject({ lease: { recoveries: 0 } });
+});

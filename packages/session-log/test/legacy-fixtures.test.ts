@@ -3,9 +3,15 @@ import path from 'node:path';
 import { createRedis, randomIds, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import { primaryThreadId, type SessionEvent } from '@manyhands/contract';
-import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
+import {
+  type FixtureSession,
+  type FixtureSessions,
+  loadFixture,
+  silentLogger,
+  startTestRedis,
+  temporaryDirectory,
+} from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type FixtureSession, type FixtureSessions, loadFixture } from '../../../test/fixtures/load.ts';
 import {
   createSessionLog,
   createSessionWriter,

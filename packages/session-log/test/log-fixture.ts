@@ -1,5 +1,5 @@
 /** A log on a private Redis, without followers, for tests of this package. */
-import { createRedis, randomIds, systemClock } from '@manyhands/base';
+import { createRedis, type Redis, randomIds, systemClock } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import { type Budget, type ClientEventBody, primaryThreadId, type SessionAgent } from '@manyhands/contract';
 import { silentLogger, startTestRedis, temporaryDirectory } from '@manyhands/test-kit';
@@ -72,3 +72,9 @@ export async function startLogFixture(start: () => Promise<{ url: string } & Asy
   };
 }
 export type LogFixture = Awaited<ReturnType<typeof startLogFixture>>;
+
+/** What a key holds, as text: a hash in the order of its fields, since the server's own order may change by itself. */
+export async function contentOf(redis: Redis, key: string): Promise<string> {
+  if ((await redis.type(key)) === 'hash') return JSON.stringify(Object.entries(await redis.hgetall(key)).toSorted());
+  return (await redis.dumpBuffer(key)).toString('base64');
+}

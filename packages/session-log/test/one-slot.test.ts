@@ -39,7 +39,11 @@ test('sessions lie on all masters, and each page of their list merges what these
       return record.id;
     }),
   );
-  const masters = new Set(await Promise.all(ids.map(async (id) => (await cluster.masterOf(sessionKeys(id).state)).port)));
+  const masters = new Set<number>();
+  // One after the other: each asks every node.
+  for (const id of ids) {
+    if (masters.size < 3) masters.add((await cluster.masterOf(sessionKeys(id).state)).port);
+  }
   expect(masters.size).toBe(3);
   const seen: string[] = [];
   let cursor: string | undefined;

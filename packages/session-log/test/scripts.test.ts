@@ -4,7 +4,7 @@ import { primaryThreadId } from '@manyhands/contract';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { bucketPrefix, dueKey, indexKey, oldPrefix, sessionKeys, threadKeys } from '../src/keys.ts';
 import { defineScripts, type ScriptedRedis } from '../src/scripts.ts';
-import { AGENT, type LogFixture, message, startLogFixture, WORKSPACE } from './log-fixture.ts';
+import { AGENT, contentOf, type LogFixture, message, startLogFixture, WORKSPACE } from './log-fixture.ts';
 import { makeOldSession, TURN } from './old-session.ts';
 import { answer, call, event, type Family, idle, messageTo, newThread, say, startFamily } from './steps.ts';
 
@@ -24,7 +24,7 @@ beforeEach(async () => {
 /** Everything that is stored. */
 async function dump(): Promise<[string, string][]> {
   const keys = (await f.redis.keys('*')).toSorted();
-  return Promise.all(keys.map(async (key): Promise<[string, string]> => [key, (await f.redis.dumpBuffer(key)).toString('base64')]));
+  return Promise.all(keys.map(async (key): Promise<[string, string]> => [key, await contentOf(f.redis, key)]));
 }
 const NOBODY = 'sesn_nobody';
 const json = JSON.stringify;
@@ -179,8 +179,10 @@ function migrate(sessionId: string, sequence: string): Promise<number> {
 }
 
 const FOLDER = new URL('../src/lua/', import.meta.url);
-const files = readdirSync(FOLDER).filter((file) => file.endsWith('.lua'));
-const nameOf = (file: string) => file.split('.')[0]!;
+const files = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter(
+  (file) => file.endsWith('.lua') && !file.startsWith('library/'),
+);
+const nameOf = (file: string) => file.split('/').at(-1)!.split('.')[0]!;
 
 describe.each(Object.entries(REFUSED))('%s', (_script, cases) => {
   test.each(cases)('refuses, or finds nothing of, what it cannot do, and writes nothing: %s', async (_what, refused, answer) => {

@@ -1,7 +1,8 @@
-/** The Hand port behind which every tool looks alike to the harness, and its sandbox client. */
-export type { BindingSaved, SandboxBinding, SaveBinding } from './binding.ts';
-export { createClientHand } from './client-hand.ts';
-export type { ExecuteOptions, Hand, HandCall } from './hand.ts';
-export { sendHint } from './hint.ts';
-export type { LeaseWait } from './lease-sandbox.ts';
-export { createSandboxHand, type SandboxHand, type SandboxHandOptions } from './sandbox-hand.ts';
+/** The ToolExecutor port, behind which every tool looks alike to the harness, and its families: sandbox and client. */
+
+export { createClientExecutor } from './client/client-executor.ts';
+export type { BindingSaved, SandboxBinding, SaveBinding } from './sandbox/binding.ts';
+export type { LeaseWait } from './sandbox/lease-sandbox.ts';
+export { sendPrewarm } from './sandbox/prewarm.ts';
+export { createSandboxExecutor, type SandboxExecutor, type SandboxExecutorOptions } from './sandbox/sandbox-executor.ts';
+export type { ExecuteOptions, ToolCall, ToolExecutor } from './tool-executor.ts';

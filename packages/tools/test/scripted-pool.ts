@@ -1,21 +1,21 @@
 /**
- * A sandbox pool for tests: speaks contract/src/sandbox.ts over a real NATS, keeps calls by key as a hand does, and misbehaves on demand. A call
- * ends when the test says so, or at once if its input has `text`.
+ * A sandbox pool for tests: speaks contract/src/rpc/sandbox.ts over a real NATS, keeps calls by key as a sandbox daemon does, and misbehaves
+ * on demand. A call ends when the test says so, or at once if its input has `text`.
  */
 import type { Messaging, Serving } from '@manyhands/base';
 import {
   AckRequest,
   CancelRequest,
-  type HintRequest,
   LeaseRequest,
   ParkRequest,
   POOL_QUEUE_GROUP,
+  type PrewarmRequest,
   poolLeaseSubject,
   SANDBOX_SUBJECT,
   type SandboxFailure,
   StartRequest,
   sandboxSubject,
-  type ToolOutcome,
+  type ToolResult,
   toolText,
   WaitRequest,
 } from '@manyhands/contract';
@@ -27,7 +27,7 @@ type FailureCode = SandboxFailure['error']['code'];
 export type Script = (verb: Verb, body: Record<string, unknown>) => 'deaf' | 'mute' | object | undefined;
 
 interface ScriptedCall {
-  outcome: ToolOutcome | null;
+  outcome: ToolResult | null;
   waiters: (() => void)[];
 }
 interface ScriptedSandbox {
@@ -59,8 +59,8 @@ export interface ScriptedPool {
 
 const failure = (code: FailureCode, message = 'as the test wants it'): SandboxFailure => ({ ok: false, error: { code, message } });
 export const says = failure;
-export const text = (outcome: ToolOutcome) => toolText(outcome.content);
-export const done = (value: string): ToolOutcome => ({ is_error: false, content: [{ type: 'text', text: value }] });
+export const text = (outcome: ToolResult) => toolText(outcome.content);
+export const done = (value: string): ToolResult => ({ is_error: false, content: [{ type: 'text', text: value }] });
 
 interface SharedBinding {
   binding: SandboxBinding | null;
@@ -70,7 +70,7 @@ interface SharedBinding {
   currentBinding: () => Promise<SandboxBinding | null>;
 }
 
-/** The binding of a session as the session log keeps it, with its compare-and-set; shared by all hands that are given it. */
+/** The binding of a session as the session log keeps it, with its compare-and-set; shared by all executors that are given it. */
 export function sharedBinding(binding: SandboxBinding | null = null): SharedBinding {
   const session: SharedBinding = {
     binding,
@@ -135,13 +135,13 @@ export async function startScriptedPool(messaging: Messaging, id: string): Promi
       grouped = room
         ? [
             messaging.serve(SANDBOX_SUBJECT.lease, (body) => handle('lease', body), queue),
-            messaging.serve(SANDBOX_SUBJECT.hint, (body) => handle('hint', body), queue),
+            messaging.serve(SANDBOX_SUBJECT.prewarm, (body) => handle('hint', body), queue),
           ]
         : [];
     },
   };
 
-  function end(call: ScriptedCall, outcome: ToolOutcome): void {
+  function end(call: ScriptedCall, outcome: ToolResult): void {
     call.outcome ??= outcome;
     for (const wake of call.waiters.splice(0)) wake();
   }
@@ -160,7 +160,7 @@ export async function startScriptedPool(messaging: Messaging, id: string): Promi
   }
 
   async function respond(verb: Verb, body: Record<string, unknown>, sandboxId = ''): Promise<unknown> {
-    if (verb === 'hint') return { pool_id: id, reserved: (body as HintRequest).session_id !== '' };
+    if (verb === 'hint') return { pool_id: id, reserved: (body as PrewarmRequest).session_id !== '' };
     if (verb === 'lease') return lease(LeaseRequest.parse(body));
     const sandbox = sandboxes.get(sandboxId);
     if (!sandbox) return verb === 'release' ? { ok: true } : failure('unknown_sandbox');

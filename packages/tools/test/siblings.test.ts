@@ -1,9 +1,9 @@
-/** Threads of one session, each with a hand in another worker, that share one sandbox and nothing but the session's binding. */
+/** Threads of one session, each with an executor in another worker, that share one sandbox and nothing but the session's binding. */
 import { AppError, connectMessaging, type Messaging, systemClock } from '@manyhands/base';
 import { workspaceSnapshotKey } from '@manyhands/contract';
 import { silentLogger, startTestNats, type TestServer, until } from '@manyhands/test-kit';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createSandboxHand, type SandboxHand, type SandboxHandOptions, type SaveBinding } from '../src/index.ts';
+import { createSandboxExecutor, type SandboxExecutor, type SandboxExecutorOptions, type SaveBinding } from '../src/index.ts';
 import { type ScriptedPool, says, sharedBinding, startScriptedPool, text } from './scripted-pool.ts';
 
 const WORKSPACE = 'wrkspc_1';
@@ -42,10 +42,10 @@ async function addPool(): Promise<ScriptedPool> {
   pools.push(added);
   return added;
 }
-/** A thread's hand; its worker read the binding when it was made. */
-function makeHand(more: Partial<SandboxHandOptions> = {}): SandboxHand {
+/** A thread's executor; its worker read the binding when it was made. */
+function makeExecutor(more: Partial<SandboxExecutorOptions> = {}): SandboxExecutor {
   const { binding, saveBinding, currentBinding } = session;
-  return createSandboxHand({
+  return createSandboxExecutor({
     ...{ messaging, clock: systemClock, log: silentLogger, workspaceId: WORKSPACE, sessionId: `sesn_${sessions}` },
     ...{ binding, saveBinding, currentBinding },
     spec: async () => SPEC,
@@ -77,48 +77,48 @@ describe('two that lease at once', () => {
   test('share the sandbox that was bound first; the loser lets go of its own', async () => {
     const other = await addPool();
     const saveBinding = savesTogether(2);
-    const hands = [
-      makeHand({ saveBinding, hinted: Promise.resolve(pool.id) }),
-      makeHand({ saveBinding, hinted: Promise.resolve(other.id) }),
+    const executors = [
+      makeExecutor({ saveBinding, prewarmed: Promise.resolve(pool.id) }),
+      makeExecutor({ saveBinding, prewarmed: Promise.resolve(other.id) }),
     ];
-    const outcomes = await Promise.all(hands.map((hand, index) => hand.execute(call(`call${index}`))));
+    const outcomes = await Promise.all(executors.map((executor, index) => executor.execute(call(`call${index}`))));
     expect(outcomes.map(text)).toEqual(['result of call0', 'result of call1']);
     expect(session.saved).toHaveLength(1);
     const [winner, loser] = session.binding?.pool_id === pool.id ? [pool, other] : [other, pool];
     expect(winner.ran.sort()).toEqual(['call0', 'call1']);
-    await until(() => loser.sandboxes.size === 0, { what: 'the loser let go of its own' });
+    await until(() => loser.sandboxes.size === 0, { what: 'the loser released its own' });
     expect([winner.sandboxes.size, loser.ran]).toEqual([1, []]);
   });
 
   test('of one pool have the same sandbox, which nobody lets go of', async () => {
     const saveBinding = savesTogether(2);
-    const hands = [makeHand({ saveBinding }), makeHand({ saveBinding })];
-    await Promise.all(hands.map((hand, index) => hand.execute(call(`call${index}`))));
+    const executors = [makeExecutor({ saveBinding }), makeExecutor({ saveBinding })];
+    await Promise.all(executors.map((executor, index) => executor.execute(call(`call${index}`))));
     expect([session.saved.length, pool.sandboxes.size, pool.ran.length]).toEqual([1, 1, 2]);
     // Answered after whatever was sent before it.
-    await Promise.all(hands.map((hand) => hand.outputs()));
+    await Promise.all(executors.map((executor) => executor.outputs()));
     expect(asked('release')).toEqual([]);
   });
 
   test('and of which the winner has given its sandbox up already: the loser leases under the next generation', async () => {
     let stolen = false;
-    const hand = makeHand({
+    const executor = makeExecutor({
       async saveBinding(next, expected) {
         if (!stolen) session.binding = { ...CLEARED, generation: 4 };
         stolen = true;
         return session.saveBinding(next, expected);
       },
     });
-    expect(text(await hand.execute(call('one')))).toBe('result of one');
+    expect(text(await executor.execute(call('one')))).toBe('result of one');
     expect(session.binding).toMatchObject({ pool_id: pool.id, generation: 5 });
-    await until(() => pool.sandboxes.size === 1, { what: 'the first one was let go of' });
+    await until(() => pool.sandboxes.size === 1, { what: 'the first one was released' });
   });
 
   test('while there is room for one only: who still waits has it as well', async () => {
     pool.setRoom(false);
     await poolMessaging.ping();
     const told: string[] = [];
-    const waiting = makeHand({ onWaiting: () => void told.push('waits'), onLeased: (outcome) => void told.push(outcome) });
+    const waiting = makeExecutor({ onWaiting: () => void told.push('waits'), onLeased: (outcome) => void told.push(outcome) });
     const outcome = waiting.execute(call('late'));
     await until(() => told.length > 0, { what: 'it waits' });
     const other = await addPool();
@@ -135,9 +135,9 @@ describe('two that lease at once', () => {
   test('when saving is refused with an older binding than was known, that is an error of ours', async () => {
     session.binding = { ...CLEARED, generation: 7 };
     const older = { pool_id: pool.id, sandbox_id: 'sbx_old', generation: 6 };
-    const hand = makeHand({ saveBinding: async () => ({ saved: false, bound: older }) });
-    await expect(hand.execute(call('one'))).rejects.toMatchObject({ code: 'internal' });
-    const none = makeHand({ saveBinding: async () => ({ saved: false, bound: null }) });
+    const executor = makeExecutor({ saveBinding: async () => ({ saved: false, bound: older }) });
+    await expect(executor.execute(call('one'))).rejects.toMatchObject({ code: 'internal' });
+    const none = makeExecutor({ saveBinding: async () => ({ saved: false, bound: null }) });
     await expect(none.execute(call('two'))).rejects.toMatchObject({ code: 'internal' });
     expect(pool.ran).toEqual([]);
   });
@@ -145,12 +145,12 @@ describe('two that lease at once', () => {
 
 describe('a sandbox that is gone for all', () => {
   test('is cleared once, and all go on in one new sandbox', async () => {
-    const hands = [makeHand(), makeHand(), makeHand()];
-    await hands[0]?.execute(call('first'));
-    await Promise.all(hands.map((hand) => hand.provision()));
+    const executors = [makeExecutor(), makeExecutor(), makeExecutor()];
+    await executors[0]?.execute(call('first'));
+    await Promise.all(executors.map((executor) => executor.provision()));
     const old = session.binding;
     pool.sandboxes.clear();
-    const outcomes = await Promise.all(hands.map((hand, index) => hand.execute(call(`next${index}`))));
+    const outcomes = await Promise.all(executors.map((executor, index) => executor.execute(call(`next${index}`))));
     expect(outcomes.map(text)).toEqual(['result of next0', 'result of next1', 'result of next2']);
     expect(session.saved.map(({ generation, sandbox_id }) => [generation, sandbox_id === null])).toEqual([
       [1, false],
@@ -162,9 +162,9 @@ describe('a sandbox that is gone for all', () => {
   });
 
   test('of which a sibling moved on: a new call is started where the session is now, and nothing is saved', async () => {
-    const sibling = makeHand();
+    const sibling = makeExecutor();
     await sibling.execute(call('first'));
-    const stale = makeHand();
+    const stale = makeExecutor();
     pool.sandboxes.clear();
     await sibling.execute(call('second'));
     const saved = session.saved.length;
@@ -174,7 +174,7 @@ describe('a sandbox that is gone for all', () => {
   });
 
   test('of which a sibling moved on: a call that ran in it is told lost, and what the sibling has stays', async () => {
-    const [one, sibling] = [makeHand(), makeHand()];
+    const [one, sibling] = [makeExecutor(), makeExecutor()];
     await sibling.execute(call('first'));
     const running = one.execute(runningCall('second'));
     await until(() => asked('wait').length > 0, { what: 'it is waited for' });
@@ -191,12 +191,12 @@ describe('a sandbox that is gone for all', () => {
 
   test('of which a sibling moved on while its pool is gone: nobody waits for that pool any longer', async () => {
     const other = await addPool();
-    const stale = makeHand({
+    const stale = makeExecutor({
       binding: { pool_id: 'pool_gone', sandbox_id: 'sbx_gone', generation: 1 },
       poolSilenceLimitMs: 600_000,
     });
     session.binding = { ...CLEARED, generation: 1 };
-    await makeHand({ hinted: Promise.resolve(other.id) }).execute(call('first'));
+    await makeExecutor({ prewarmed: Promise.resolve(other.id) }).execute(call('first'));
     expect(text(await stale.execute(call('second')))).toBe('result of second');
     expect(other.ran).toEqual(['first', 'second']);
   });
@@ -205,8 +205,8 @@ describe('a sandbox that is gone for all', () => {
     session.binding = { pool_id: pool.id, sandbox_id: 'sbx_gone', generation: 3 };
     const fenced = new AppError('fenced', 'another worker');
     const saveBinding = () => until(() => asked('start').length === 2, { what: 'both were refused' }).then(() => Promise.reject(fenced));
-    const hand = makeHand({ saveBinding });
-    const calls = ['a', 'b'].map((key) => hand.execute(call(key)));
+    const executor = makeExecutor({ saveBinding });
+    const calls = ['a', 'b'].map((key) => executor.execute(call(key)));
     for (const one of calls) await expect(one).rejects.toMatchObject({ code: 'fenced' });
     expect(asked('lease')).toEqual([]);
   });
@@ -214,20 +214,20 @@ describe('a sandbox that is gone for all', () => {
 
 describe('a call that may be in a sandbox which was given up', () => {
   test('is collected from the present one if it is there', async () => {
-    const hand = makeHand();
-    const outcome = hand.execute(runningCall('one'));
+    const executor = makeExecutor();
+    const outcome = executor.execute(runningCall('one'));
     await until(() => asked('wait').length > 0, { what: 'it runs' });
-    const next = makeHand().execute({ ...runningCall('one'), resumed: true, astray: true });
+    const next = makeExecutor().execute({ ...runningCall('one'), resumed: true, astray: true });
     pool.finish('one', 'found');
     expect([text(await outcome), text(await next)]).toEqual(['found', 'found']);
   });
 
   test('is never started in the present one, and costs it nothing', async () => {
-    const hand = makeHand();
-    await hand.execute(call('first'));
-    expect(text(await hand.execute({ ...call('second'), resumed: true, astray: true }))).toMatch(/sandbox was lost/);
+    const executor = makeExecutor();
+    await executor.execute(call('first'));
+    expect(text(await executor.execute({ ...call('second'), resumed: true, astray: true }))).toMatch(/sandbox was lost/);
     expect(pool.ran).toEqual(['first']);
-    expect(text(await hand.execute(call('third')))).toBe('result of third');
+    expect(text(await executor.execute(call('third')))).toBe('result of third');
     expect(session.saved).toHaveLength(1);
   });
 });
@@ -236,15 +236,15 @@ describe('a silent pool', () => {
   test('is asked on while siblings have answers, and lost when none has', async () => {
     let agoMs: number | null = 0;
     const looks: number[] = [];
-    const hand = makeHand({
+    const executor = makeExecutor({
       async lastAnswerMs(generation) {
         looks.push(generation);
         return agoMs;
       },
     });
-    await hand.execute(call('first'));
+    await executor.execute(call('first'));
     pool.script = (verb) => (verb === 'start' ? 'mute' : undefined);
-    const outcome = hand.execute(runningCall('long'));
+    const outcome = executor.execute(runningCall('long'));
     // Each look came after the bound of 600 ms was over.
     await until(() => looks.length >= 3, { what: 'its own bound is over' });
     expect(session.binding).toMatchObject({ generation: 1, pool_id: pool.id });
@@ -253,60 +253,60 @@ describe('a silent pool', () => {
     expect(text(await outcome)).toBe('survived');
     pool.script = (verb) => (verb === 'start' ? 'mute' : undefined);
     agoMs = 600;
-    expect(text(await hand.execute(runningCall('lost')))).toMatch(/sandbox was lost/);
+    expect(text(await executor.execute(runningCall('lost')))).toMatch(/sandbox was lost/);
     expect(session.binding).toEqual({ ...CLEARED, generation: 1 });
     expect(new Set(looks)).toEqual(new Set([1]));
   });
 
   test('of whose answers nothing is known is lost by its own bound', async () => {
-    const hand = makeHand({ lastAnswerMs: async () => null });
-    await hand.execute(call('first'));
+    const executor = makeExecutor({ lastAnswerMs: async () => null });
+    await executor.execute(call('first'));
     pool.script = (verb) => (verb === 'start' ? 'mute' : undefined);
-    expect(text(await hand.execute(call('lost')))).toMatch(/sandbox was lost/);
+    expect(text(await executor.execute(call('lost')))).toMatch(/sandbox was lost/);
   });
 
   test('that answers again is told once in 5 s, and once for each sandbox', async () => {
     let now = 1_000_000;
     const told: number[] = [];
-    const hand = makeHand({ clock: { now: () => now }, onAnswer: (generation) => void told.push(generation) });
-    for (const key of ['a', 'b', 'c']) await hand.execute(call(key));
+    const executor = makeExecutor({ clock: { now: () => now }, onAnswer: (generation) => void told.push(generation) });
+    for (const key of ['a', 'b', 'c']) await executor.execute(call(key));
     expect(told).toEqual([1]);
     now += 4_999;
-    await hand.execute(call('d'));
+    await executor.execute(call('d'));
     expect(told).toEqual([1]);
     now += 1;
-    await hand.execute(call('e'));
+    await executor.execute(call('e'));
     expect(told).toEqual([1, 1]);
     // That it is gone is no sign of life of this sandbox; the next one is another.
     pool.sandboxes.clear();
     now += 10_000;
-    await hand.execute(call('f'));
+    await executor.execute(call('f'));
     expect(told).toEqual([1, 1, 2]);
   });
 });
 
 describe('use counts', () => {
   test('are the highest that was seen of the sandbox, and begin anew with the next one', async () => {
-    const hand = makeHand();
-    expect(hand.uses()).toBeNull();
-    await hand.execute(call('a'));
-    await hand.execute(call('b'));
-    expect(hand.uses()).toBe(2);
+    const executor = makeExecutor();
+    expect(executor.uses()).toBeNull();
+    await executor.execute(call('a'));
+    await executor.execute(call('b'));
+    expect(executor.uses()).toBe(2);
     const isRunning = { ok: true, call: { state: 'running' } };
     pool.script = (verb) => (verb === 'start' ? { ...isRunning, uses: 1 } : verb === 'wait' ? isRunning : undefined);
-    const running = hand.execute(runningCall('c'));
+    const running = executor.execute(runningCall('c'));
     await until(() => asked('wait').length > 0, { what: 'it is waited for' });
-    expect(hand.uses()).toBe(2);
+    expect(executor.uses()).toBe(2);
     pool.script = (verb) => (verb === 'wait' ? says('sandbox_lost') : undefined);
     await running;
-    expect(hand.uses()).toBeNull();
+    expect(executor.uses()).toBeNull();
     pool.script = () => undefined;
-    await hand.execute(call('d'));
-    expect(hand.uses()).toBe(1);
+    await executor.execute(call('d'));
+    expect(executor.uses()).toBe(1);
   });
 
   test('decide who parks: who does not know of a sibling’s use leaves it to that one', async () => {
-    const [one, sibling] = [makeHand(), makeHand()];
+    const [one, sibling] = [makeExecutor(), makeExecutor()];
     await one.execute(call('a'));
     await sibling.execute(call('b'));
     await one.park();
@@ -317,8 +317,8 @@ describe('use counts', () => {
   });
 
   test('come with the outputs, also to a thread that never used the sandbox of its siblings and is the last one', async () => {
-    const last = makeHand();
-    await makeHand().execute(call('a'));
+    const last = makeExecutor();
+    await makeExecutor().execute(call('a'));
     await last.park();
     expect(onlySandbox()?.parkedAs).toBeNull();
     expect(await last.outputs()).toEqual([]);
@@ -332,16 +332,16 @@ describe('use counts', () => {
       if (verb === 'start') return { ok: true, call: { state: 'done', outcome: { is_error: false, content: [] } } };
       return verb === 'park' ? { ok: true } : undefined;
     };
-    const hand = makeHand();
-    await hand.execute(call('a'));
-    expect(hand.uses()).toBeNull();
-    await hand.park();
+    const executor = makeExecutor();
+    await executor.execute(call('a'));
+    expect(executor.uses()).toBeNull();
+    await executor.park();
     expect(asked('park')).toHaveLength(1);
   });
 });
 
-test('calls name the thread of their hand, if it has one', async () => {
-  await makeHand({ threadId: 'sthr_1' }).execute(call('a'));
-  await makeHand().execute(call('b'));
+test('calls name the thread of their executor, if it has one', async () => {
+  await makeExecutor({ threadId: 'sthr_1' }).execute(call('a'));
+  await makeExecutor().execute(call('b'));
   expect(asked('start').map(({ body }) => body['thread'])).toEqual(['sthr_1', undefined]);
 });

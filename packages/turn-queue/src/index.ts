@@ -1,4 +1,4 @@
-/** The BullMQ queues: wake-ups and hints. */
+/** The BullMQ queues: wake-ups, prewarm and release jobs. */
 export { watchQueues } from './queue-metrics.ts';
 export {
   type ConsumeOptions,

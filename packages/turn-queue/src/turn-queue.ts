@@ -8,11 +8,11 @@
  * - Jobs carry their format and the trace context in which they were added; they are done within it.
  */
 import { createRedis, currentTrace, type Logger, type Redis, withTrace } from '@manyhands/base';
-import { HintJob, JOB_FORMAT, type JobWish, ReleaseJob, TurnJob } from '@manyhands/contract';
+import { JOB_FORMAT, type JobWish, PrewarmJob, ReleaseJob, TurnJob } from '@manyhands/contract';
 import { type Job, Queue, Worker } from 'bullmq';
 
 export const TURN_QUEUE = 'turns';
-/** Hints that a sandbox will be wanted, and words that one is not any more. */
+/** Prewarm jobs (a session will want a sandbox; their name in the queue is `hint`) and release jobs (a session needs its sandbox no longer). */
 export const SANDBOX_QUEUE = 'sandboxes';
 /** The hash tag keeps a queue's keys in one slot of a Redis Cluster. */
 export const QUEUE_PREFIX = '{mh-queue}';
@@ -28,7 +28,7 @@ const RELEASE_RETRY_MS = 1_000;
 
 export interface TurnQueue {
   wake(job: JobWish<TurnJob>): Promise<void>;
-  hint(job: JobWish<HintJob>): Promise<void>;
+  prewarm(job: JobWish<PrewarmJob>): Promise<void>;
   release(job: JobWish<ReleaseJob>): Promise<void>;
   /** Jobs not yet finished: waiting, delayed and active. */
   depth(): Promise<{ waiting: number; active: number }>;
@@ -51,7 +51,7 @@ export function createTurnQueue(redis: Redis): TurnQueue {
     async wake(job) {
       await turns.add('turn', payload(job), { deduplication: { id: job.thread_id, keepLastIfActive: true } });
     },
-    async hint(job) {
+    async prewarm(job) {
       await sandboxes.add('hint', payload(job), { deduplication: { id: job.session_id }, attempts: 1 });
     },
     async release(job) {
@@ -94,7 +94,7 @@ export interface ConsumeOptions {
   concurrency: number;
   workerId: string;
   onTurn(job: TurnJob, report: TurnReport): Promise<void>;
-  onHint(job: HintJob): Promise<void>;
+  onPrewarm(job: PrewarmJob): Promise<void>;
   /** `lastTry`: a throw now is the end of it. */
   onRelease(job: ReleaseJob, lastTry: boolean): Promise<void>;
 }
@@ -112,7 +112,12 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
     TURN_QUEUE,
     async (job: Job) => {
       const data = TurnJob.parse(job.data);
-      await withTrace(data.traceparent ?? null, () => options.onTurn(data, reportTo(job, options)));
+      const report = reportTo(job, options);
+      try {
+        await withTrace(data.traceparent ?? null, () => options.onTurn(data, report));
+      } finally {
+        report.end();
+      }
     },
     { ...common, connection: connections[0]!, concurrency: options.concurrency, name: options.workerId },
   );
@@ -120,10 +125,10 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
     SANDBOX_QUEUE,
     async (job: Job) => {
       const isRelease = job.name === 'release';
-      const data = isRelease ? ReleaseJob.parse(job.data) : HintJob.parse(job.data);
+      const data = isRelease ? ReleaseJob.parse(job.data) : PrewarmJob.parse(job.data);
       const lastTry = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
       await withTrace(data.traceparent ?? null, () =>
-        isRelease ? options.onRelease(data as ReleaseJob, lastTry) : options.onHint(data as HintJob),
+        isRelease ? options.onRelease(data as ReleaseJob, lastTry) : options.onPrewarm(data as PrewarmJob),
       );
     },
     {
@@ -146,15 +151,16 @@ export function consumeTurns(options: ConsumeOptions): TurnConsumer {
 
 /**
  * Board updates are a courtesy: gathered for a moment so that they never stand in a turn's way, in order, and never an error of the turn.
- * Only the newest phase counts.
+ * Only the newest phase counts. What is gathered when the job ends is left out: the board shows its end.
  */
-function reportTo(job: Job, options: ConsumeOptions): TurnReport {
+function reportTo(job: Job, options: ConsumeOptions): TurnReport & { end(): void } {
   let phase: string | null = null;
   let lines: string[] = [];
-  let waiting = false;
+  let waiting: NodeJS.Timeout | null = null;
+  let ended = false;
 
   async function tell(): Promise<void> {
-    waiting = false;
+    waiting = null;
     const told = { phase, lines };
     phase = null;
     lines = [];
@@ -166,9 +172,8 @@ function reportTo(job: Job, options: ConsumeOptions): TurnReport {
     }
   }
   const soon = () => {
-    if (waiting) return;
-    waiting = true;
-    setTimeout(() => void tell(), REPORT_DELAY_MS);
+    if (waiting || ended) return;
+    waiting = setTimeout(() => void tell(), REPORT_DELAY_MS);
   };
   return {
     phase(name) {
@@ -178,6 +183,10 @@ function reportTo(job: Job, options: ConsumeOptions): TurnReport {
     line(text) {
       lines.push(text);
       soon();
+    },
+    end() {
+      ended = true;
+      if (waiting) clearTimeout(waiting);
     },
   };
 }

@@ -18,7 +18,7 @@ async function startPlace(kind: 'cluster' | 'sentinel'): Promise<Place> {
 }
 
 /** A worker that notes what it does. */
-function startWorker(redisUrl: string) {
+function startWorker(redisUrl: string, during: () => Promise<unknown> = async () => {}) {
   const done: string[] = [];
   let releasesFail = 0;
   const consumer = consumeTurns({
@@ -26,10 +26,11 @@ function startWorker(redisUrl: string) {
     async onTurn(job, report) {
       report.phase('model');
       report.line('a line');
+      await during();
       done.push(`turn ${job.thread_id}`);
     },
-    async onHint(job) {
-      done.push(`hint ${job.session_id}`);
+    async onPrewarm(job) {
+      done.push(`prewarm ${job.session_id}`);
     },
     async onRelease(job) {
       done.push(`release ${job.sandbox_id}`);
@@ -59,17 +60,23 @@ describe.each(['cluster', 'sentinel'] as const)('on a %s', (kind) => {
     await place?.[Symbol.asyncDispose]();
   });
 
-  test('a wake-up, a hint and a release reach a worker, and a release that fails is tried again', async () => {
+  test('a wake-up, a prewarm and a release reach a worker, and a release that fails is tried again', async () => {
     await queue.wake(turnOf(1));
     expect(await queue.depth()).toEqual({ waiting: 1, active: 0 });
-    await using worker = startWorker(place.url);
+    // What is gathered when a turn ends is not shown: this one goes on until its line is.
+    const [turns] = queue.queues;
+    const isShown = async () => {
+      const [job] = (await turns?.getJobs(['active'])) ?? [];
+      return (await turns?.getJobLogs(String(job?.id)))?.logs.join() === 'a line';
+    };
+    await using worker = startWorker(place.url, () => until(isShown, { what: 'the line of a running turn on the board' }));
     worker.failReleases(1);
-    await queue.hint({ session_id: 'sesn_1', workspace_id: WORKSPACE });
+    await queue.prewarm({ session_id: 'sesn_1', workspace_id: WORKSPACE });
     await queue.release({
       ...{ session_id: 'sesn_1', workspace_id: WORKSPACE, pool_id: 'pool', sandbox_id: 'sbx_1', generation: 1, delete_blobs: false },
     });
     await until(() => worker.done.length === 4, { what: 'all is done' });
-    expect(worker.done.sort()).toEqual(['hint sesn_1', 'release sbx_1', 'release sbx_1', 'turn sthr_1']);
+    expect(worker.done.sort()).toEqual(['prewarm sesn_1', 'release sbx_1', 'release sbx_1', 'turn sthr_1']);
     await until(async () => (await queue.depth()).active === 0, { what: 'nothing is active' });
     expect(await queue.depth()).toEqual({ waiting: 0, active: 0 });
   });

@@ -43,7 +43,7 @@ export const TOOLS = {
   'tools.queued_behind': { source: 'CONTRACT 8 L', promise: 'a message sent while a command runs is taken up when its work is done' },
   'tools.default_job': {
     source: 'issue 2',
-    promise: 'without a script the double does a real job with real tools and reports the true output',
+    promise: 'without a script the fake model does a real job with real tools and reports the true output',
   },
   'tools.hostile': { source: 'issue 2', promise: 'binary, endless, huge and deceiving output is bounded and cleaned, and breaks nothing' },
   'tools.network': {

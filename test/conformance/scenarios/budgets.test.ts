@@ -23,7 +23,7 @@ import { useStack, verifies } from '../verifies.ts';
 
 /** A token costs a tenth of a cent, so that small talk costs cents. */
 const RATES = { input: '1000', output: '1000', cache_write_5m: '1250', cache_write_1h: '2000', cache_read: '100' };
-const PRICES = JSON.stringify({ session_hour: '0.08', models: { double: RATES } });
+const PRICES = JSON.stringify({ session_hour: '0.08', models: { fake: RATES } });
 const stack = useStack({
   tier: 'turns',
   env: {
@@ -86,7 +86,7 @@ describe('a budget', () => {
       status: 400,
       code: 'model_not_budgetable',
     });
-    await expectRejection(openSession(stack(), { model: { id: 'double', speed: 'fast' } }, { budget: budget(5) }), {
+    await expectRejection(openSession(stack(), { model: { id: 'fake', speed: 'fast' } }, { budget: budget(5) }), {
       status: 400,
       code: 'model_not_budgetable',
     });
@@ -167,7 +167,7 @@ describe('cost', () => {
     expect(only(events, 'span.model_request_end').map(({ is_error }) => is_error)).toEqual([false, true, false]);
     const cost = (list: typeof spans) =>
       list.reduce(
-        (sum, usage) => sum + prices.costOf('double', { ...usage, cache_creation_5m: 0, cache_creation_1h: 0 } as ModelUsageCounts)!,
+        (sum, usage) => sum + prices.costOf('fake', { ...usage, cache_creation_5m: 0, cache_creation_1h: 0 } as ModelUsageCounts)!,
         0,
       );
     const { usage } = await sessions().retrieve(id);

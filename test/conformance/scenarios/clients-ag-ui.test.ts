@@ -1,6 +1,6 @@
 /** `@ag-ui/claude-managed-agents` as npm has it, driven as a frontend drives it: what it makes of our sessions, in events of AG-UI. */
 import type { ClientOptions } from '@anthropic-ai/sdk';
-import { type DoubleScript, doubleScript } from '@manyhands/model/testing';
+import { type FakeScript, fakeScript } from '@manyhands/model/testing';
 import { until } from '@manyhands/test-kit';
 import { expect } from 'vitest';
 import {
@@ -53,7 +53,7 @@ interface Given {
 async function open(config: Partial<AdapterConfig> = {}, options: ClientOptions = {}): Promise<Given> {
   const { agents, environments } = stack().client().beta;
   const [agent, environment] = await Promise.all([
-    agents.create({ name: 'a', model: 'double', tools: [SEARCH, NOBODYS] }),
+    agents.create({ name: 'a', model: 'fake', tools: [SEARCH, NOBODYS] }),
     environments.create({ name: 'e' }),
   ]);
   const problems: string[] = [];
@@ -66,7 +66,7 @@ async function open(config: Partial<AdapterConfig> = {}, options: ClientOptions 
   });
   return { frontend, problems };
 }
-const say = (...steps: DoubleScript) => ({ text: doubleScript(steps) });
+const say = (...steps: FakeScript) => ({ text: fakeScript(steps) });
 const TEXT = ['TEXT_MESSAGE_START', 'TEXT_MESSAGE_CONTENT', 'TEXT_MESSAGE_END'];
 const CALL = ['TOOL_CALL_START', 'TOOL_CALL_ARGS', 'TOOL_CALL_END'];
 const START = ['RUN_STARTED', 'STATE_SNAPSHOT'];
@@ -164,7 +164,7 @@ verifies(
     const { events } = stack().client().beta.sessions;
     // Another client of the session has it wait for an answer, of which the adapter knows nothing.
     await using stream = await follow(stack(), frontend.sessionId);
-    const text = doubleScript([{ blocks: [{ tool: 'nobodys', input: {} }] }, { blocks: [{ text: 'so it is' }], delay_ms: 1_500 }]);
+    const text = fakeScript([{ blocks: [{ tool: 'nobodys', input: {} }] }, { blocks: [{ text: 'so it is' }], delay_ms: 1_500 }]);
     await events.send(frontend.sessionId, { events: [{ type: 'user.message', content: [{ type: 'text', text }] }] });
     await stream.next('session.status_idle');
     const run = frontend.run([say(answer('my turn'))]);
@@ -198,7 +198,7 @@ verifies('clients.ag_ui.interrupt', async () => {
 
 verifies('clients.ag_ui.errors', async () => {
   const { frontend, problems } = await open();
-  const failing = (times: number): DoubleScript[number] => ({ ...answer('well'), error: { status: 529, type: 'overloaded_error', times } });
+  const failing = (times: number): FakeScript[number] => ({ ...answer('well'), error: { status: 529, type: 'overloaded_error', times } });
   const failed = await frontend.run([say(failing(99))]);
   expect(kinds(failed)).toEqual([...FIRST, 'RUN_ERROR']);
   expect(failed.at(-1)).toMatchObject({ code: 'model_overloaded_error', message: expect.stringContaining('529') });

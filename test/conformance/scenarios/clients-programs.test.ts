@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
-import { type DoubleScript, doubleScript } from '@manyhands/model/testing';
+import { type FakeScript, fakeScript } from '@manyhands/model/testing';
 import { temporaryDirectory, until } from '@manyhands/test-kit';
 import { expect } from 'vitest';
 import { createFrontend, kinds } from '../../e2e/clients/ag-ui-frontend.ts';
@@ -42,7 +42,7 @@ verifies(
         });
       const exited = once(child, 'exit');
       const type = (text: string) => child.stdin.write(`${text.replaceAll('\n', '\\\n')}\n`);
-      const say = (...steps: DoubleScript) => type(doubleScript(steps));
+      const say = (...steps: FakeScript) => type(fakeScript(steps));
       const shown = (text: string, times = 1) =>
         until(() => output.split(text).length > times, { what: `the program to show ${JSON.stringify(text)}; it showed:\n${output}` });
 
@@ -93,14 +93,14 @@ verifies(
     const [agent, environment] = await Promise.all([
       agents.create({
         name: 'a',
-        model: 'double',
+        model: 'fake',
         tools: [BASH('always_allow'), { type: 'custom', name: 'note', description: 'Writes something down.', input_schema: schema }],
       }),
       environments.create({ name: 'e' }),
     ]);
     const { id } = await sessions.create({ agent: agent.id, environment_id: environment.id });
     await using stream = await follow(stack(), id);
-    const steps: DoubleScript = [
+    const steps: FakeScript = [
       { blocks: [{ tool: 'note', input: {} }] },
       { blocks: [bash('echo here > /mnt/session/outputs/note')] },
       { blocks: [{ text: 'done' }] },
@@ -126,12 +126,12 @@ verifies(
 verifies('clients.ag_ui.sandbox', async () => {
   const client = stack().client();
   const [agent, environment] = await Promise.all([
-    client.beta.agents.create({ name: 'a', model: 'double', tools: [BASH('always_ask')] }),
+    client.beta.agents.create({ name: 'a', model: 'fake', tools: [BASH('always_ask')] }),
     client.beta.environments.create({ name: 'e' }),
   ]);
   const frontend = createFrontend({ managedAgentId: agent.id, environmentId: environment.id, client, toolConfirmation: 'allow' });
   const calls = [bash('echo "<one>"'), bash('echo two >&2; exit 3')];
-  const told = await frontend.run([{ text: doubleScript([{ blocks: calls }, { blocks: [{ text: 'ran' }] }]) }]);
+  const told = await frontend.run([{ text: fakeScript([{ blocks: calls }, { blocks: [{ text: 'ran' }] }]) }]);
   const call = ['TOOL_CALL_START', 'TOOL_CALL_ARGS', 'TOOL_CALL_END'];
   const results = ['TOOL_CALL_RESULT', 'TOOL_CALL_RESULT'];
   const text = ['TEXT_MESSAGE_START', 'TEXT_MESSAGE_CONTENT', 'TEXT_MESSAGE_END'];

@@ -89,7 +89,7 @@ describe('the session tool runner', () => {
   async function open(): Promise<string> {
     const { agents, environments, sessions } = elsewhere().beta;
     const [agent, environment] = await Promise.all([
-      agents.create({ name: 'a', model: 'double', tools: [custom('look_up'), custom('note')] }),
+      agents.create({ name: 'a', model: 'fake', tools: [custom('look_up'), custom('note')] }),
       environments.create({ name: 'e' }),
     ]);
     return (await sessions.create({ agent: agent.id, environment_id: environment.id })).id;

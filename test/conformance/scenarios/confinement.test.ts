@@ -1,5 +1,5 @@
 /** What comes out of sandboxes, and what they can reach. */
-import type { DoubleBlock } from '@manyhands/model/testing';
+import type { FakeBlock } from '@manyhands/model/testing';
 import { describe, expect } from 'vitest';
 import { type AgentWish, answer, expectSound, follow, history, only, openSession, script, send, texts } from '../conversation.ts';
 import { useStack, verifies } from '../verifies.ts';
@@ -8,8 +8,8 @@ const stack = useStack({ tier: 'full', env: { 'sandbox-pool': { MANYHANDS_POOL_W
 const ALL: NonNullable<AgentWish['tools']> = ['bash', 'read', 'write', 'edit', 'glob', 'grep', 'web_fetch'];
 const LONG_MS = 60_000;
 
-const bash = (command: string, more: object = {}): DoubleBlock => ({ tool: 'bash', input: { command, ...more } });
-const use = (tool: string, input: Record<string, unknown>): DoubleBlock => ({ tool, input });
+const bash = (command: string, more: object = {}): FakeBlock => ({ tool: 'bash', input: { command, ...more } });
+const use = (tool: string, input: Record<string, unknown>): FakeBlock => ({ tool, input });
 
 interface Result {
   text: string;
@@ -17,7 +17,7 @@ interface Result {
 }
 
 /** One turn in which the model makes these calls, one after the other; their results, in order. */
-async function run(id: string, ...calls: DoubleBlock[]): Promise<Result[]> {
+async function run(id: string, ...calls: FakeBlock[]): Promise<Result[]> {
   await using stream = await follow(stack(), id);
   await send(stack(), id, script([...calls.map((call) => ({ blocks: [call] })), answer('done')]));
   await stream.next('session.status_idle');

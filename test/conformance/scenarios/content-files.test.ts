@@ -27,7 +27,7 @@ verifies('content.files', async () => {
   // The names say something else: what counts is what they hold.
   const [picture, paper, note] = [await upload(PNG, 'a.txt'), await upload(PDF, 'b.bin'), await upload('zwölf Boxkämpfer', 'c.png')];
   const { agents, environments, sessions } = stack().client().beta;
-  const agent = await agents.create({ name: 'reader', model: 'double', tools: [LOOKUP] });
+  const agent = await agents.create({ name: 'reader', model: 'fake', tools: [LOOKUP] });
   const environment = await environments.create({ name: 'e' });
   const first = [
     image(picture),

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import type { BetaManagedAgentsEventParams } from '@anthropic-ai/sdk/resources/beta/sessions/events';
 import { createRedis } from '@manyhands/base';
-import type { DoubleBlock } from '@manyhands/model/testing';
+import type { FakeBlock } from '@manyhands/model/testing';
 import { silentLogger, until } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
 import { expectRejection } from '../client.ts';
@@ -23,7 +23,7 @@ const SEARCH = {
   configs: [{ name: 'web_search' as const, enabled: true, permission_policy: { type: 'always_ask' as const } }],
 };
 
-async function open(model = 'double'): Promise<string> {
+async function open(model = 'fake'): Promise<string> {
   const { agents, environments } = stack().client().beta;
   const [agent, environment] = await Promise.all([
     agents.create({ name: 'a', model, tools: [LOOK_UP, SEARCH, NOTE] }),
@@ -33,7 +33,7 @@ async function open(model = 'double'): Promise<string> {
   return (await sessions().create({ agent: agent.id, environment_id: environment.id })).id;
 }
 const send = (id: string, ...events: BetaManagedAgentsEventParams[]) => sessions().events.send(id, { events });
-const lookUp = (key: string): DoubleBlock => ({ tool: 'look_up', input: { key } });
+const lookUp = (key: string): FakeBlock => ({ tool: 'look_up', input: { key } });
 const result = (custom_tool_use_id: string, text: string) => ({
   type: 'user.custom_tool_result' as const,
   custom_tool_use_id,
@@ -337,7 +337,7 @@ describe('a parked session', () => {
     'parked.crash',
     async () => {
       // Both workers are killed again and again while answers come; every answer counts once, and no call is asked for twice.
-      const all = await Promise.all(Array.from({ length: 6 }, open.bind(null, 'double')));
+      const all = await Promise.all(Array.from({ length: 6 }, open.bind(null, 'fake')));
       const steps = ['a', 'b', 'c'].map((key) => ({ blocks: [lookUp(key), { tool: 'note', input: {} }], delay_ms: 500 }));
       const lives = all.map(async (id) => {
         const answered = new Set<string>();

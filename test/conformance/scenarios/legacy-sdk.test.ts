@@ -29,10 +29,7 @@ const ASKED_BASH = {
 
 async function open(tools: Legacy.Beta.AgentCreateParams['tools'] = []): Promise<string> {
   const { agents, environments, sessions } = beta();
-  const [agent, environment] = await Promise.all([
-    agents.create({ name: 'a', model: 'double', tools }),
-    environments.create({ name: 'e' }),
-  ]);
+  const [agent, environment] = await Promise.all([agents.create({ name: 'a', model: 'fake', tools }), environments.create({ name: 'e' })]);
   return (await sessions.create({ agent: agent.id, environment_id: environment.id })).id;
 }
 

@@ -19,14 +19,14 @@ type Override = Omit<Extract<SessionCreateParams['agent'], { type: 'agent_with_o
 /** An agent of two versions, and an environment. */
 async function parts(): Promise<{ agentId: string; environment_id: string }> {
   const [agent, environment] = await Promise.all([
-    beta().agents.create({ name: 'first', model: 'double' }),
+    beta().agents.create({ name: 'first', model: 'fake' }),
     beta().environments.create({ name: 'e' }),
   ]);
   await beta().agents.update(agent.id, {
     name: 'second',
     description: 'd',
     system: 'Speak like a pirate.',
-    model: { id: 'double', effort: 'max', speed: 'fast' },
+    model: { id: 'fake', effort: 'max', speed: 'fast' },
     tools: [toolset('web_search')],
     metadata: { a: '1' },
   });
@@ -91,11 +91,11 @@ describe('overrides at creation', () => {
     const made = await parts();
     const model = async (wanted: Override['model'] & {}) => (await open(made, { model: wanted })).agent.model;
     // The model is replaced whole: neither effort nor speed of the agent's model is left, the same id or not.
-    expect(await model('double')).toEqual({ id: 'double', effort: { type: 'high' } });
+    expect(await model('fake')).toEqual({ id: 'fake', effort: { type: 'high' } });
     expect(await model('another')).toEqual({ id: 'another', effort: { type: 'high' } });
-    expect(await model({ id: 'double', effort: 'low' })).toEqual({ id: 'double', effort: { type: 'low' } });
-    expect(await model({ id: 'double', effort: null, speed: 'standard' })).toEqual({
-      id: 'double',
+    expect(await model({ id: 'fake', effort: 'low' })).toEqual({ id: 'fake', effort: { type: 'low' } });
+    expect(await model({ id: 'fake', effort: null, speed: 'standard' })).toEqual({
+      id: 'fake',
       effort: { type: 'high' },
       speed: 'standard',
     });

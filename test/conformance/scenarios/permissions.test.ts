@@ -1,6 +1,6 @@
 /** Permission policies and confirmations, with real sandboxes. */
 import type { BetaManagedAgentsEventParams } from '@anthropic-ai/sdk/resources/beta/sessions/events';
-import type { DoubleBlock } from '@manyhands/model/testing';
+import type { FakeBlock } from '@manyhands/model/testing';
 import { processTable, until } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
 import { expectRejection } from '../client.ts';
@@ -12,14 +12,14 @@ const sessions = () => stack().client().beta.sessions;
 const LONG_MS = 60_000;
 
 type Policy = 'always_allow' | 'always_ask' | 'auto';
-const bash = (command: string): DoubleBlock => ({ tool: 'bash', input: { command } });
+const bash = (command: string): FakeBlock => ({ tool: 'bash', input: { command } });
 
 /** A session whose agent has these tools, each under its policy. */
 async function open(policies: Partial<Record<'bash' | 'read' | 'write' | 'glob', Policy>>): Promise<string> {
   const { agents, environments } = stack().client().beta;
   const configs = Object.entries(policies).map(([name, type]) => ({ name: name as 'bash', enabled: true, permission_policy: { type } }));
   const [agent, environment] = await Promise.all([
-    agents.create({ name: 'a', model: 'double', tools: [{ type: 'agent_toolset_20260401', default_config: { enabled: false }, configs }] }),
+    agents.create({ name: 'a', model: 'fake', tools: [{ type: 'agent_toolset_20260401', default_config: { enabled: false }, configs }] }),
     environments.create({ name: 'e' }),
   ]);
   return (await sessions().create({ agent: agent.id, environment_id: environment.id })).id;
@@ -102,8 +102,8 @@ describe('always_ask', () => {
     async () => {
       const id = await open({ bash: 'always_ask', write: 'always_allow', glob: 'always_ask' });
       await using stream = await follow(stack(), id);
-      const write: DoubleBlock = { tool: 'write', input: { file_path: 'made', content: 'x' } };
-      const glob: DoubleBlock = { tool: 'glob', input: { pattern: '*' } };
+      const write: FakeBlock = { tool: 'write', input: { file_path: 'made', content: 'x' } };
+      const glob: FakeBlock = { tool: 'glob', input: { pattern: '*' } };
       await send(id, script([{ blocks: [bash('cat made'), write, glob] }, answer('done')]));
       const first = await stream.next('session.status_idle');
       const use = (name: string) => only(stream.events, 'agent.tool_use').find((event) => event.name === name)!.id;
@@ -186,7 +186,7 @@ describe('auto', () => {
   verifies(
     'permissions.auto',
     async () => {
-      // The judge sees what the user said last, and the double says the script's first words to the judge as well.
+      // The judge sees what the user said last, and the fake model says the script's first words to the judge as well.
       const judged = async (word: string) => {
         const id = await open({ bash: 'auto' });
         const stream = await follow(stack(), id);

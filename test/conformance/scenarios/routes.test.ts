@@ -8,14 +8,14 @@ const stack = useStack({ tier: 'full' });
 verifies('models.routes', async () => {
   const routes = {
     upstreams: {
-      real: { kind: 'anthropic', base_url: stack().doubleUrl, api_key_env: 'ROUTES_KEY' },
-      local: { kind: 'openai', base_url: `${stack().doubleUrl}/v1`, api_key_env: 'ROUTES_KEY' },
+      real: { kind: 'anthropic', base_url: stack().fakeModelUrl, api_key_env: 'ROUTES_KEY' },
+      local: { kind: 'openai', base_url: `${stack().fakeModelUrl}/v1`, api_key_env: 'ROUTES_KEY' },
     },
     default_upstream: 'real',
     models: { small: { upstream: 'local', model: 'qwen3:8b', context_window: 32_768 } },
   };
   await stack().kill('harness');
-  await stack().add('harness', { MANYHANDS_MODEL_ROUTES: JSON.stringify(routes), ROUTES_KEY: 'double' });
+  await stack().add('harness', { MANYHANDS_MODEL_ROUTES: JSON.stringify(routes), ROUTES_KEY: 'fake' });
   const talk = async (model: string) => {
     const id = await openSession(stack(), { model, system: 'Be brief.', tools: ['bash'] });
     await using stream = await follow(stack(), id);

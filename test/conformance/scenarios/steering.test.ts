@@ -1,5 +1,5 @@
 /** What changes the course of a turn: interrupts in every state, failures of the model. */
-import type { DoubleStep } from '@manyhands/model/testing';
+import type { FakeStep } from '@manyhands/model/testing';
 import { describe, expect } from 'vitest';
 import {
   answer,
@@ -22,7 +22,7 @@ const sessions = () => stack().client().beta.sessions;
 const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const NO_USAGE = { input_tokens: 0, output_tokens: 0, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 };
 /** An answer that takes a while: one piece each 50 ms. */
-const slow = (text = 'slowly, slowly, slowly, and never in a hurry at all'): DoubleStep => ({
+const slow = (text = 'slowly, slowly, slowly, and never in a hurry at all'): FakeStep => ({
   blocks: [{ text }],
   delta_ms: 50,
   delta_chars: 1,
@@ -138,7 +138,7 @@ describe('failures of the model', () => {
   ];
 
   verifies('retry.success', async () => {
-    const causes: [DoubleStep, string][] = [
+    const causes: [FakeStep, string][] = [
       [{ error: { status: 529, type: 'overloaded_error' } }, 'model_overloaded_error'],
       [{ error: { status: 429, type: 'rate_limit_error' } }, 'model_rate_limited_error'],
       [{ error: { status: 500, type: 'api_error' } }, 'model_request_failed_error'],

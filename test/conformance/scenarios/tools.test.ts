@@ -1,6 +1,6 @@
-/** The built-in tools in real sandboxes, called by the model double. */
+/** The built-in tools in real sandboxes, called by the fake model. */
 import { createHash } from 'node:crypto';
-import type { DoubleBlock } from '@manyhands/model/testing';
+import type { FakeBlock } from '@manyhands/model/testing';
 import { processTable, until } from '@manyhands/test-kit';
 import { describe, expect } from 'vitest';
 import {
@@ -25,8 +25,8 @@ const stack = useStack({ tier: 'full', env: { 'sandbox-pool': { MANYHANDS_POOL_W
 const ALL: NonNullable<AgentWish['tools']> = ['bash', 'read', 'write', 'edit', 'glob', 'grep', 'web_fetch'];
 const LONG_MS = 60_000;
 
-const bash = (command: string, more: object = {}): DoubleBlock => ({ tool: 'bash', input: { command, ...more } });
-const use = (tool: string, input: Record<string, unknown>): DoubleBlock => ({ tool, input });
+const bash = (command: string, more: object = {}): FakeBlock => ({ tool: 'bash', input: { command, ...more } });
+const use = (tool: string, input: Record<string, unknown>): FakeBlock => ({ tool, input });
 
 interface Result {
   text: string;
@@ -34,7 +34,7 @@ interface Result {
 }
 
 /** One turn in which the model makes these calls, one after the other; their results, in order. */
-async function run(id: string, ...calls: DoubleBlock[]): Promise<Result[]> {
+async function run(id: string, ...calls: FakeBlock[]): Promise<Result[]> {
   await using stream = await follow(stack(), id);
   await send(stack(), id, script([...calls.map((call) => ({ blocks: [call] })), answer('done')]));
   await stream.next('session.status_idle');

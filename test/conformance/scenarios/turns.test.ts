@@ -1,5 +1,5 @@
 /** Turns of an agent without a sandbox: order, queue, usage, prompts, workers that come and go. */
-import type { DoubleStep } from '@manyhands/model/testing';
+import type { FakeStep } from '@manyhands/model/testing';
 import { describe, expect } from 'vitest';
 import { raw } from '../client.ts';
 import {
@@ -23,7 +23,7 @@ const sessions = () => stack().client().beta.sessions;
 const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const NO_USAGE = { input_tokens: 0, output_tokens: 0, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 };
 /** An answer that takes a while: one piece each 50 ms. */
-const slow = (text = 'slowly, slowly, slowly, and never in a hurry at all'): DoubleStep => ({
+const slow = (text = 'slowly, slowly, slowly, and never in a hurry at all'): FakeStep => ({
   blocks: [{ text }],
   delta_ms: 50,
   delta_chars: 1,
@@ -154,7 +154,7 @@ describe('a turn', () => {
     expect(JSON.stringify(byAgent)).not.toContain('secret');
     const thinking = only(stream.events, 'agent.thinking')[0]!;
     expect(Object.keys(thinking).toSorted()).toEqual(['id', 'processed_at', 'type']);
-    // The block goes back to the model with its signature, or the double would refuse it.
+    // The block goes back to the model with its signature, or the fake model would refuse it.
     await send(stack(), id, script([answer('again')]));
     await stream.next('session.status_idle');
     const last = (await modelRequests(stack(), id)).at(-1)!;

@@ -8,7 +8,7 @@ import type {
   BetaManagedAgentsAgentToolset20260401Params,
   BetaManagedAgentsCustomToolParams,
 } from '@anthropic-ai/sdk/resources/beta/agents/agents';
-import { type DoubleScript, doubleScript } from '@manyhands/model/testing';
+import { type FakeScript, fakeScript } from '@manyhands/model/testing';
 import { until } from '@manyhands/test-kit';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { answer, expectSound, type Follower, follow, history, INTERRUPT, modelRequests, only, say, send, texts } from '../conversation.ts';
@@ -16,7 +16,7 @@ import { useStack, verifies } from '../verifies.ts';
 
 /** What is free leaves the price of searches. */
 const FREE = { input: '0', output: '0', cache_write_5m: '0', cache_write_1h: '0', cache_read: '0' };
-const PRICES = JSON.stringify({ session_hour: '0', models: { double: FREE } });
+const PRICES = JSON.stringify({ session_hour: '0', models: { fake: FREE } });
 const stack = useStack({ tier: 'turns', env: { gateway: { MANYHANDS_PRICES: PRICES }, harness: { MANYHANDS_PRICES: PRICES } } });
 const sessions = () => stack().client().beta.sessions;
 
@@ -59,15 +59,12 @@ const LOOK_UP = { type: 'custom', name: 'look_up', description: 'Looks something
 
 async function open(...tools: Tools): Promise<string> {
   const { agents, environments } = stack().client().beta;
-  const [agent, environment] = await Promise.all([
-    agents.create({ name: 'a', model: 'double', tools }),
-    environments.create({ name: 'e' }),
-  ]);
+  const [agent, environment] = await Promise.all([agents.create({ name: 'a', model: 'fake', tools }), environments.create({ name: 'e' })]);
   asked = [];
   return (await sessions().create({ agent: agent.id, environment_id: environment.id })).id;
 }
 /** A script whose addresses are spelled so that the message shows none. */
-const unseen = (steps: DoubleScript) => say(doubleScript(steps).replaceAll('http', '\\u0068ttp'));
+const unseen = (steps: FakeScript) => say(fakeScript(steps).replaceAll('http', '\\u0068ttp'));
 const query = (text = 'two words') => ({ blocks: [{ tool: 'web_search', input: { query: text } }] });
 const get = (url: string) => ({ tool: 'web_fetch', input: { url } });
 

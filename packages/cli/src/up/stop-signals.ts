@@ -1,6 +1,6 @@
 /**
- * The user's wish to end. The first SIGINT, SIGTERM or SIGHUP asks for an orderly end, a second one for an end at once. npm passes a Ctrl-C
- * on that the terminal has sent to this process already, so what follows within a second is the same Ctrl-C.
+ * Stop signals. The first SIGINT, SIGTERM or SIGHUP asks for an orderly end, a second one for an end at once. npm forwards a Ctrl-C
+ * that the terminal has already sent to this process, so a signal within a second of the first is the same Ctrl-C.
  */
 const SAME_KEY_MS = 1_000;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -1,8 +1,8 @@
 /** The options of `up`, checked. Every refusal names the option and what it takes. */
 import { resolve } from 'node:path';
 import { UsageError } from '../usage-error.ts';
-import { checkMetricsPorts } from './metrics-ports.ts';
-import { SANDBOX_OPTIONS, type SandboxOption } from './sandbox-choice.ts';
+import { SANDBOX_OPTIONS, type SandboxOption } from './sandboxes/sandbox-choice.ts';
+import { checkMetricsPorts } from './servers/metrics-ports.ts';
 
 export interface UpOptions {
   port: number;

@@ -5,20 +5,20 @@
 import { freePort } from '@manyhands/infra';
 import { PlainError } from '../usage-error.ts';
 import { banner } from './banner.ts';
-import type { Environment } from './child-environment.ts';
-import { type DataDirectory, loadApiKey, loadSecrets, openDataDirectory } from './data-directory.ts';
-import { lockDataDirectory } from './data-lock.ts';
-import { given } from './given.ts';
-import { endLeftovers, recordProcesses } from './leftovers.ts';
-import { bindListenSocket, type ListenSocket } from './listen-socket.ts';
-import { metricsLine, metricsPorts } from './metrics-ports.ts';
-import { checkOutsideServer } from './outside-server.ts';
-import { prepareReadyFile, removeReadyFile, writeReadyFile } from './ready-file.ts';
-import { createSandboxSetup, type SandboxSetup } from './sandbox-setup.ts';
-import { sandboxRemedy } from './sandbox-tools.ts';
-import { natsServer, redisServer } from './servers.ts';
-import { planServices, STAGE } from './services.ts';
-import { createSupervisor, type Supervisor } from './supervisor.ts';
+import { type DataDirectory, loadApiKey, loadSecrets, openDataDirectory } from './data/data-directory.ts';
+import { lockDataDirectory } from './data/data-lock.ts';
+import { prepareReadyFile, removeReadyFile, writeReadyFile } from './data/ready-file.ts';
+import type { Environment } from './processes/child-environment.ts';
+import { endLeftovers, recordProcesses } from './processes/leftovers.ts';
+import { planServices, STAGE } from './processes/services.ts';
+import { createSupervisor, type Supervisor } from './processes/supervisor.ts';
+import { readSetting } from './read-setting.ts';
+import { createSandboxSetup, type SandboxSetup } from './sandboxes/sandbox-setup.ts';
+import { sandboxRemedy } from './sandboxes/sandbox-tools.ts';
+import { bindListenSocket, type ListenSocket } from './servers/listen-socket.ts';
+import { metricsLine, metricsPorts } from './servers/metrics-ports.ts';
+import { checkOutsideServer } from './servers/outside-server.ts';
+import { natsServer, redisServer } from './servers/servers.ts';
 import type { UpOptions } from './up-options.ts';
 
 /** The first that the gateway lists when it is told nothing. */
@@ -46,7 +46,7 @@ export async function up(options: UpOptions, surroundings: UpSurroundings): Prom
   const lock = await lockDataDirectory(options.dataDir);
   let socket: ListenSocket | null = null;
   try {
-    const apiKey = loadApiKey(data, given(surroundings.environment, 'MANYHANDS_API_KEY'));
+    const apiKey = loadApiKey(data, readSetting(surroundings.environment, 'MANYHANDS_API_KEY'));
     const readyFiles = [data.readyFile, ...(options.readyFile === null ? [] : [options.readyFile])];
     for (const path of readyFiles) prepareReadyFile(path);
     socket = await bindListenSocket(options.host, options.port);
@@ -65,14 +65,14 @@ export async function up(options: UpOptions, surroundings: UpSurroundings): Prom
     const sandboxes = createSandboxSetup({ option: options.sandbox, environment: surroundings.environment, data, supervisor, log });
     try {
       const started = startAll(options, surroundings, data, socket, apiKey, supervisor, sandboxes);
-      const usesDouble = await untilStopped(started, stop);
-      if (usesDouble !== STOPPED) {
+      const usesFakeModel = await untilStopped(started, stop);
+      if (usesFakeModel !== STOPPED) {
         ready = true;
         for (const path of readyFiles) writeReadyFile(path, { url, api_key: apiKey, console_url: null, processes: supervisor.processes() });
         const model = listedModel(surroundings.environment) ?? DEFAULT_MODEL;
         const metrics = metricsLine(metricsPorts(options.metricsPort, options));
         if (metrics !== null) log(`metrics: ${metrics}`);
-        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesDouble, metrics, cwd: surroundings.cwd }));
+        surroundings.print(banner({ url, apiKey, dataDir: options.dataDir, model, usesFakeModel, metrics, cwd: surroundings.cwd }));
         await untilStopped(new Promise<never>(() => {}), stop);
       }
       log('stopping …');
@@ -101,7 +101,7 @@ function untilStopped<T>(work: Promise<T>, stop: AbortSignal): Promise<T | typeo
   return Promise.race([work, stopped]);
 }
 
-/** Resolves when a tool call would succeed; the answer is whether the model double is in use. */
+/** Resolves when a tool call would succeed; the answer is whether the fake model is in use. */
 async function startAll(
   options: UpOptions,
   { environment, log }: UpSurroundings,
@@ -111,20 +111,20 @@ async function startAll(
   supervisor: Supervisor,
   sandboxes: SandboxSetup,
 ): Promise<boolean> {
-  const usesDouble = !['MANYHANDS_MODEL_ROUTES', 'MANYHANDS_MODEL_API_KEY', 'ANTHROPIC_API_KEY', 'MANYHANDS_MODEL_BASE_URL'].some(
-    (name) => given(environment, name) !== undefined,
+  const usesFakeModel = !['MANYHANDS_MODEL_ROUTES', 'MANYHANDS_MODEL_API_KEY', 'ANTHROPIC_API_KEY', 'MANYHANDS_MODEL_BASE_URL'].some(
+    (name) => readSetting(environment, name) !== undefined,
   );
-  const outside = (['REDIS_URL', 'NATS_URL'] as const).map((name) => ({ name, url: given(environment, name) }));
+  const outside = (['REDIS_URL', 'NATS_URL'] as const).map((name) => ({ name, url: readSetting(environment, name) }));
   for (const { name, url } of outside) if (url !== undefined) await checkOutsideServer(name, url);
-  const [redisUrl, natsUrl, sandbox, doublePort] = await Promise.all([
+  const [redisUrl, natsUrl, sandbox, fakeModelPort] = await Promise.all([
     serverUrl('REDIS_URL', () => redisServer(data, loadSecrets(data), options.fsync, log), STAGE.redis),
     serverUrl('NATS_URL', () => natsServer(data, loadSecrets(data), log), STAGE.nats),
     sandboxes.prepare(),
-    usesDouble ? freePort() : null,
+    usesFakeModel ? freePort() : null,
   ]);
   log('starting the gateway, workers, sandboxes and egress …');
   const { logs } = data;
-  const plan = { options, environment, logs, redisUrl, natsUrl, apiKey, listenFd: socket.fd, sandbox, doublePort };
+  const plan = { options, environment, logs, redisUrl, natsUrl, apiKey, listenFd: socket.fd, sandbox, fakeModelPort };
   const waiting = new Set<string>();
   const telling = setInterval(() => log(`waiting for ${[...waiting].join(', ')} … (logs: ${logs})`), PATIENCE_MS);
   try {
@@ -143,10 +143,10 @@ async function startAll(
   } finally {
     clearInterval(telling);
   }
-  return usesDouble;
+  return usesFakeModel;
 
   async function serverUrl(name: string, make: () => ReturnType<typeof redisServer>, stage: number): Promise<string> {
-    const url = given(environment, name);
+    const url = readSetting(environment, name);
     if (url !== undefined) return url;
     const server = make();
     await supervisor.start(server, stage).catch((error: unknown) => {
@@ -158,5 +158,5 @@ async function startAll(
 
 /** The first id of MANYHANDS_MODELS, which is a JSON array or separated by commas. */
 function listedModel(environment: Environment): string | undefined {
-  return /[^\s,"[\]]+/.exec(given(environment, 'MANYHANDS_MODELS') ?? '')?.[0];
+  return /[^\s,"[\]]+/.exec(readSetting(environment, 'MANYHANDS_MODELS') ?? '')?.[0];
 }

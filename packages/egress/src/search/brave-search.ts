@@ -4,8 +4,8 @@
  */
 import type { SearchResult } from '@manyhands/contract';
 import { z } from 'zod';
-import { hasRules } from '../domain-rules.ts';
-import { pageText } from '../page-text.ts';
+import { hasRules } from '../web/domain-rules.ts';
+import { pageText } from '../web/page-text.ts';
 import { askProvider } from './provider-request.ts';
 import { SearchFailure, type SearchProvider, type SearchQuery } from './search-provider.ts';
 import { withSiteOperators } from './site-operators.ts';

@@ -3,7 +3,7 @@
  * what does not show. The texts are other people's words all the same.
  */
 import type { SearchResult } from '@manyhands/contract';
-import { allowedByDomains, type DomainRules } from '../domain-rules.ts';
+import { allowedByDomains, type DomainRules } from '../web/domain-rules.ts';
 
 const URL_MAX_CHARS = 2_000;
 const TITLE_MAX_CHARS = 300;

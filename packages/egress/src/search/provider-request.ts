@@ -1,7 +1,7 @@
 /** One JSON request to a search service: bounded in size, its failures told apart by status, none of its own words passed on. */
 import { type Dispatcher, request } from 'undici';
 import type { z } from 'zod';
-import { readBody } from '../body-text.ts';
+import { readBody } from '../web/body-text.ts';
 import { SearchFailure } from './search-provider.ts';
 
 const ANSWER_MAX_BYTES = 2 * 1024 * 1024;

@@ -1,6 +1,6 @@
 /** The port to a web search service: one search, or a SearchFailure. Drivers speak the wire; what holds of every service is in web-search.ts. */
 import type { SearchReply, SearchRequest, SearchResult } from '@manyhands/contract';
-import type { DomainRules } from '../domain-rules.ts';
+import type { DomainRules } from '../web/domain-rules.ts';
 
 export interface SearchQuery {
   text: string;

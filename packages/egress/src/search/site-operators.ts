@@ -1,5 +1,5 @@
 /** Domain rules as operators in the words of a query, for services that have no parameters for them. They help a search; they do not bind it. */
-import type { DomainRules } from '../domain-rules.ts';
+import type { DomainRules } from '../web/domain-rules.ts';
 
 const SITES_MAX = 8;
 

@@ -1,7 +1,7 @@
 /** Tavily: POST /search with the key as bearer token. It takes domain rules as lists of hosts, and of a place the country by its English name. */
 import type { SearchResult } from '@manyhands/contract';
 import { z } from 'zod';
-import type { DomainRules } from '../domain-rules.ts';
+import type { DomainRules } from '../web/domain-rules.ts';
 import { askProvider } from './provider-request.ts';
 import type { SearchProvider } from './search-provider.ts';
 import { hostOf } from './site-operators.ts';

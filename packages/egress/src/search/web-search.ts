@@ -4,8 +4,8 @@
  */
 import type { Clock, Logger } from '@manyhands/base';
 import type { SearchReply, SearchRequest } from '@manyhands/contract';
-import { hasRules } from '../domain-rules.ts';
 import type { EgressMetrics } from '../metrics.ts';
+import { hasRules } from '../web/domain-rules.ts';
 import { cleanResults } from './clean-results.ts';
 import { SearchFailure, type SearchProvider } from './search-provider.ts';
 

@@ -19,7 +19,7 @@ if (major < MINIMUM_MAJOR || (major === MINIMUM_MAJOR && minor < MINIMUM_MINOR))
 
 const log = (/** @type {string} */ line) => process.stderr.write(`set-up: ${line}\n`);
 
-// A shell that npm was told to end does not tell its child: its absence does.
+// A shell that npm ends does not forward the signal to its child, which notices that its parent is gone.
 const parent = process.ppid;
 setInterval(() => {
   if (process.ppid !== parent) process.exit(143);
@@ -47,9 +47,9 @@ async function setUp(args) {
   const { mkdirSync } = await import('node:fs');
   const { fileURLToPath } = await import('node:url');
   const { join } = await import('node:path');
-  const { withDirectoryLock } = await import('../directory-lock.js');
-  const { install, isInstalled } = await import('../installation.js');
-  const { build, isBuilt } = await import('../build.js');
+  const { withDirectoryLock } = await import('../files/directory-lock.js');
+  const { install, isInstalled } = await import('../checkout/installation.js');
+  const { build, isBuilt } = await import('../checkout/build.js');
   const root = fileURLToPath(new URL('../../../../', import.meta.url)).replace(/\/$/, '');
   const wantBuild = args.includes('--build');
 

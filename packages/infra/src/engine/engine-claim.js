@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { processStart } from '../process-start.js';
+import { processStart } from '../processes/process-start.js';
 import { RUNTIME_PARENT } from './engine-home.js';
 import { engineProcesses, removeEngineTraces } from './engine-traces.js';
 
@@ -21,7 +21,7 @@ const END_MS = 10_000;
 const POLL_MS = 20;
 
 /**
- * Engines of this process: how their guards are told that all is done.
+ * Engines of this process: how to tell their guards that the engine has ended.
  * @type {Map<string, () => Promise<void>>}
  */
 const claims = new Map();

@@ -6,12 +6,12 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { processTable } from '../process-table.js';
-import { run } from '../run.js';
+import { processTable } from '../processes/process-table.js';
+import { run } from '../processes/run.js';
 import { RUNTIME_PARENT } from './engine-home.js';
 
 /** @typedef {import('./engine-home.js').EngineHome} EngineHome */
-/** @typedef {import('../process-table.js').ProcessEntry} ProcessEntry */
+/** @typedef {import('../processes/process-table.js').ProcessEntry} ProcessEntry */
 
 /** containerd has this in its code, and dockerd its plugin directory: the two places outside of ours that they use. */
 const SHIM_SOCKETS = '/run/containerd/s';

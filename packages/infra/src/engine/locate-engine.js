@@ -4,10 +4,10 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join, relative } from 'node:path';
-import { fetchDebianPackages, libraryEnv } from '../debian-packages.js';
-import { canFetch, findAll, isRecent, versionOf } from '../locate.js';
-import { noLog } from '../progress.js';
-import { cachedTree, platformCache } from '../tool-cache.js';
+import { noLog } from '../processes/progress.js';
+import { fetchDebianPackages, libraryEnv } from '../programs/debian-packages.js';
+import { canFetch, findAll, isRecent, versionOf } from '../programs/locate.js';
+import { cachedTree, platformCache } from '../programs/tool-cache.js';
 
 /**
  * @typedef {object} LocatedEngine
@@ -38,7 +38,7 @@ const LIBEXEC = ['/usr/libexec/docker', '/usr/local/libexec/docker', '/usr/lib/d
 const SYSTEM_PLACES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 /**
- * @param {import('../locate.js').LocateOptions} [options]
+ * @param {import('../programs/locate.js').LocateOptions} [options]
  * @returns {Promise<LocatedEngine>}
  * @throws {Error} that says what to do
  */

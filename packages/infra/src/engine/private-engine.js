@@ -7,14 +7,14 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { startDaemon } from '../daemon.js';
-import { noLog } from '../progress.js';
+import { noLog } from '../processes/progress.js';
+import { startDaemon } from '../servers/daemon.js';
 import { claimEngine, releaseEngine } from './engine-claim.js';
 import { engineHome, privateEngineObstacle } from './engine-home.js';
 import { askEngine } from './engine-request.js';
 import { locateEngine } from './locate-engine.js';
 
-/** @typedef {import('../daemon.js').DaemonHandle} DaemonHandle */
+/** @typedef {import('../servers/daemon.js').DaemonHandle} DaemonHandle */
 
 /**
  * @typedef {object} ContainerdOptions

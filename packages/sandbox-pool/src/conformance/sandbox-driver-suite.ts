@@ -1,7 +1,7 @@
 /**
  * The conformance suite of sandbox drivers: what a sandbox must be, whoever makes it (I11). A driver that does not pass is not used.
  *
- * The commands run by the tools of a real hand; perl, which every Debian has, makes the system calls that no program makes.
+ * The commands run by the tools of a real sandbox daemon; perl, which every Debian has, makes the system calls that no program makes.
  */
 
 import { existsSync, readFileSync } from 'node:fs';
@@ -11,9 +11,9 @@ import path from 'node:path';
 import { randomText } from '@manyhands/base';
 import { createDirectoryBlobStore } from '@manyhands/blobs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { RunningSandbox, SandboxDriver, SandboxLimits } from '../driver.ts';
-import { sandboxDirectory } from '../sandbox-directory.ts';
-import { restoreSnapshot, saveSnapshot } from '../workspace-snapshot.ts';
+import type { RunningSandbox, SandboxDriver, SandboxLimits } from '../drivers/driver.ts';
+import { sandboxDirectory } from '../files/sandbox-directory.ts';
+import { restoreSnapshot, saveSnapshot } from '../files/workspace-snapshot.ts';
 import { bash, startBash, waitFor } from './sandbox-shell.ts';
 
 export interface DriverUnderTest {
@@ -109,8 +109,8 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
         expect(devices.filter((device) => !harmless.test(device))).toEqual([]);
       });
 
-      test('no capability, no new privileges, a seccomp filter: for tools, for the hand and for whatever it started', async () => {
-        // The first process is the driver's own; everything after it is the hand's.
+      test('no capability, no new privileges, a seccomp filter: for tools, for the daemon and for whatever it started', async () => {
+        // The first process is the driver's own; everything after it is the daemon's.
         const { text } = await bash(one, 'cat /proc/self/status $(ls -d /proc/[0-9]* | grep -vx /proc/1 | sed s,$,/status,) 2>/dev/null');
         expect(text).toMatch(/^Name:\s*node/m);
         const values = (field: string) => new Set([...text.matchAll(new RegExp(`^${field}:\\s*(\\S+)$`, 'gm'))].map((match) => match[1]));
@@ -315,7 +315,7 @@ export function describeSandboxDriver(name: string, make: () => Promise<DriverUn
       test('a sandbox that cannot be made leaves nothing', async () => {
         const id = newId();
         const directory = sandboxDirectory(host.poolRoot, id);
-        // Less than a hand needs.
+        // Less than a daemon needs.
         await expect(host.driver.create(directory, { ...LIMITS, memoryBytes: 8 * MIB })).rejects.toMatchObject({ name: 'AppError' });
         expect(existsSync(directory.root)).toBe(false);
         expect(await host.traces(id)).toEqual([]);

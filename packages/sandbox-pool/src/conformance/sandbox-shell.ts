@@ -1,7 +1,7 @@
-/** Running commands in a sandbox under test, through its hand. */
+/** Running commands in a sandbox under test, through its daemon. */
 import { randomBytes } from 'node:crypto';
-import type { RunningSandbox } from '../driver.ts';
-import type { HandAnswer } from '../hand-channel.ts';
+import type { DaemonAnswer } from '../drivers/daemon-channel.ts';
+import type { RunningSandbox } from '../drivers/driver.ts';
 
 export interface CommandResult {
   text: string;
@@ -10,7 +10,7 @@ export interface CommandResult {
 const COMMAND_MS = 60_000;
 
 /** `thread`: whose shell it runs in; else the one of calls that name no thread. */
-export async function startBash(sandbox: RunningSandbox, key: string, command: string, thread?: string): Promise<HandAnswer> {
+export async function startBash(sandbox: RunningSandbox, key: string, command: string, thread?: string): Promise<DaemonAnswer> {
   const named = thread === undefined ? {} : { thread };
   return sandbox.channel.request({ op: 'start', key, tool: 'bash', input: { command }, ...named }, COMMAND_MS);
 }
@@ -22,7 +22,7 @@ export async function waitFor(sandbox: RunningSandbox, key: string): Promise<Com
         text: call.outcome.content.flatMap((block) => (block.type === 'text' ? block.text : [])).join('\n'),
         isError: call.outcome.is_error,
       };
-    if (call?.state !== 'running') throw new Error(`the hand does not know the call ${key}`);
+    if (call?.state !== 'running') throw new Error(`the daemon does not know the call ${key}`);
   }
 }
 /** Runs a bash command and returns what the tool says. */

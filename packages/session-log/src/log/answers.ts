@@ -2,7 +2,7 @@
  * Answers to calls: which call an event answers, and what became of a call that waits for nobody any more. The log is asked only for
  * answers that the script did not take: repeated, late or wrong ones.
  */
-import type { EventBody } from '@manyhands/contract';
+import { type EventBody, eventKind } from '@manyhands/contract';
 import type { NoSuchCall } from '../log-port.ts';
 import type { LogEntry } from '../types.ts';
 
@@ -10,8 +10,8 @@ const CHUNK = 500;
 
 /** The call that an event answers, or null for what is no answer. */
 export function answeredCall(body: EventBody): string | null {
-  if (body.type === 'user.tool_confirmation') return body.tool_use_id;
-  return body.type === 'user.custom_tool_result' ? body.custom_tool_use_id : null;
+  const answers = eventKind(body.type)?.answers;
+  return answers ? (body as unknown as Record<string, string>)[answers.field]! : null;
 }
 
 /** The primary's log, which shows the calls of all threads that wait for the client, and what clients answer. */

@@ -5,39 +5,12 @@
  * Segments from before there was an index have none; what is told here may hold none of the types, what is not told certainly does not.
  */
 import type { Redis } from '@manyhands/base';
-import type { EventType } from '@manyhands/contract';
+import { EVENT_KINDS, type EventType } from '@manyhands/contract';
 
-/** Stored in every log: a number is given once and never changes. Bit 0 says that a segment is indexed. */
-export const TYPE_BITS: Readonly<Record<EventType, number>> = {
-  'user.message': 1,
-  'user.interrupt': 2,
-  'user.tool_confirmation': 3,
-  'user.custom_tool_result': 4,
-  'system.message': 5,
-  'agent.message': 6,
-  'agent.thinking': 7,
-  'agent.tool_use': 8,
-  'agent.custom_tool_use': 9,
-  'agent.tool_result': 10,
-  'agent.thread_context_compacted': 11,
-  'session.status_running': 12,
-  'session.status_idle': 13,
-  'session.status_rescheduled': 14,
-  'session.status_terminated': 15,
-  'session.updated': 16,
-  'session.usage': 17,
-  'session.error': 18,
-  'session.deleted': 19,
-  'session.thread_status_running': 20,
-  'session.thread_status_idle': 21,
-  'session.thread_status_rescheduled': 22,
-  'session.thread_status_terminated': 23,
-  'span.model_request_start': 24,
-  'span.model_request_end': 25,
-  'session.thread_created': 26,
-  'agent.thread_message_sent': 27,
-  'agent.thread_message_received': 28,
-};
+/** Stored in every log: a number is given once and never changes (contract/src/events/kinds.ts). Bit 0 says that a segment is indexed. */
+export const TYPE_BITS = Object.fromEntries(Object.entries(EVENT_KINDS).map(([type, { indexBit }]) => [type, indexBit])) as Readonly<
+  Record<EventType, number>
+>;
 const INDEXED_BIT = 0;
 /** As lua/library/entries.lua has it. */
 const SEGMENT_POSITIONS = 128;

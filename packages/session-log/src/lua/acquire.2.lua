@@ -1,13 +1,15 @@
 -- Takes a thread's lease for a worker under a new epoch; older epochs are refused from here on (I3). A wake-up too many gets none.
 -- KEYS session state, due set
--- ARGV thread, worker, lease time in ms, entries and bytes behind the checkpoint to bring along, workspace
+-- ARGV thread, worker, lease time in ms, entries and bytes behind the checkpoint to bring along, workspace, position and event id of the last
+--      entry that the worker remembers ('' for none)
 -- Returns {1, epoch, recoveries, time, record JSON, session's fields and values, thread's fields and values, thread's record JSON or '',
---         positions queued, entries}, {0, ms that the present lease still lives}, {-1} no such thread, or ended, {-2} nothing to do.
+--         positions queued, entries, 1 if they begin behind what the worker remembers}, {0, ms that the present lease still lives}, {-1} no such thread, or ended, {-2} nothing to do.
 -- What the worker reads next comes along: a turn starts with one round trip less.
 local session = open_session(KEYS[1])
 local due_key = KEYS[2]
 local thread_id, worker, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local count, bytes, workspace = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local known_position, known_id = tonumber(ARGV[7]) or 0, ARGV[8]
 local thread = open_own_thread(session, thread_id)
 local status = get(thread, 'status')
 if not exists(session) or status == '' or status == 'terminated' then
@@ -38,9 +40,15 @@ set(thread, 'lease_worker', worker)
 set(thread, 'lease_until', session.now + lease_ms)
 redis.call('ZADD', due_key, session.now + lease_ms, member)
 write(thread)
-local low = text(number(thread, 'checkpoint_position') + 1) .. '-0'
+local low = number(thread, 'checkpoint_position') + 1
+-- What it remembers counts if the log still has it: a fail-over may have lost the end of it.
+local remembered = 0
+if known_position >= low then
+  local entry = redis.call('XRANGE', thread.log, text(known_position) .. '-0', text(known_position) .. '-0')[1]
+  if entry and entry_fields(entry).i == known_id then low, remembered = known_position + 1, 1 end
+end
 return {
   1, epoch, recoveries, session.now, redis.call('GET', session.prefix .. 'record'), redis.call('HGETALL', session.key),
   redis.call('HGETALL', thread.key), redis.call('GET', thread.prefix .. 'record') or '', redis.call('LRANGE', thread.queue, 0, -1),
-  read_entries(thread.log, low, '+', count, bytes),
+  read_entries(thread.log, text(low) .. '-0', '+', count, bytes), remembered,
 }

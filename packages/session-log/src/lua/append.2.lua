@@ -14,8 +14,10 @@
 --   uses      how many results of the sandbox are in it
 --   checkpoint, checkpoint_position, failures, progress, wait_ms (not to be woken before), interrupt (handled: its sequence number)
 --   threads   { id, event, agent_name, copied }; messages { to, sent, received } (ids)
---   idle      { stop, details, known, captured, silent, capped, ids }: the thread rests. stop 'requires_action' takes its open calls
--- Returns {1, first position, head, processed_at, sequence number, positions, threads to wake, uses, session's status} applied, {2, the same} applied before,
+--   idle      { stop, details, known, captured, silent, capped, release, ids }: the thread rests. stop 'requires_action' takes its open
+--             calls; release gives the lease back in the same call
+-- Returns {1, first position, head, processed_at, sequence number, positions, threads to wake, uses, session's status,
+--         id of the thread's last entry} applied, {2, the same} applied before,
 --         {0} something came that the worker does not know, {-1} fenced or gone, {-2} the budget does not stand so, {-3} n skips a number,
 --         {-4} what is to be marked processed is not queued, {-5, uses} the outputs are not captured up to here,
 --         {-6, generation, id, pool, ended at} another sandbox is bound, {-7, i} message i has no receiver, or its sender for one,
@@ -74,6 +76,12 @@ if idle then
   local last = number(session, 'running') == (WORKING[get(thread, 'status')] and 1 or 0) and #messages == 0
   local uses = number(session, 'sandbox_uses') + (header.uses or 0)
   if last and not idle.silent and idle.captured ~= uses then return { -5, uses } end
+end
+
+-- Of what this call added; '' if that is nothing.
+local function last_id(thread)
+  local entry = thread.added[#thread.added]
+  return entry and entry.id or ''
 end
 
 local next_argument = 1
@@ -178,12 +186,17 @@ if idle then
   end
   -- All that is left at work may be waiting to try again.
   tell_session_rescheduled(session, idle.ids[3])
+  if idle.release then
+    set(thread, 'lease_worker', '')
+    set(thread, 'lease_until', '')
+    redis.call('ZREM', due_key, due_member(session, thread))
+  end
 end
 set(session, 'updated_at', session.now)
 set(thread, 'updated_at', session.now)
 local result = {
   first, number(thread, 'head'), time, number(session, 'sequence'), table.concat(positions, ','), table.concat(session.wakes, ','),
-  number(session, 'sandbox_uses'), get(session, 'status'),
+  number(session, 'sandbox_uses'), get(session, 'status'), last_id(thread),
 }
 set(thread, 'append', header.n)
 set(thread, 'append_result', cjson.encode(result))

@@ -27,7 +27,6 @@ if get(session, 'archived_at') ~= '' then return { -2 } end
 -- An event is found from the sequence number that its id carries, by a short scan.
 if number(session, 'sequence') - header.minted > 500 then return { -6, number(session, 'sequence') } end
 
-local ANSWERS = { ['user.tool_confirmation'] = 'ask', ['user.custom_tool_result'] = 'custom' }
 local primary = primary_of(session)
 
 local function waits(call)

@@ -1,6 +1,6 @@
 /** The worker's side: lease, fenced append, due threads, previews. The rules stand in the Lua files. */
 import { AppError } from '@manyhands/base';
-import { type EventBody, type SessionStatus, timestamp } from '@manyhands/contract';
+import { EVENT_KINDS, type EventType, type SessionStatus, timestamp } from '@manyhands/contract';
 import { BUCKETS, dueKey, parseDueMember, sessionKeys, threadKeys } from '../keys.ts';
 import { createLegacy } from '../legacy/legacy.ts';
 import { decodeInline, eventHeader, type RawEntry, storeBody } from '../log/entry.ts';
@@ -16,8 +16,14 @@ const FIRST_BYTES = 2 * 1024 * 1024;
 /** How long one sweeper has for what it was told of. */
 const SWEEP_AHEAD_MS = 10_000;
 
-/** Kinds of a child's events that the primary's log shows, too; calls are among them if they wait for the client. */
-const COPIED: ReadonlySet<EventBody['type']> = new Set(['agent.custom_tool_use', 'session.thread_status_terminated']);
+/**
+ * Whether the primary's log shows this event of a child, too. Not what stands there in a client's place, after an interrupt: no client sent
+ * it.
+ */
+function isCopied(type: EventType, waits: boolean): boolean {
+  const { sender, copied } = EVENT_KINDS[type];
+  return sender === 'server' && (copied === 'always' || (copied === 'waiting' && waits));
+}
 
 /**
  * Entries up to the first whose body has to be fetched: nobody waits for that under a lease that is not renewed yet. Of one that is damaged
@@ -42,7 +48,7 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
   const legacy = createLegacy(redis);
 
   /** The entries of a batch for the script's header, and its arguments in their order. */
-  async function entriesOf(lease: Lease, entries: AppendEntry[], copied: ReadonlySet<string>) {
+  async function entriesOf(lease: Lease, entries: AppendEntry[], asked: ReadonlySet<string>) {
     const told: Record<string, unknown>[] = [];
     const bodies: string[] = [];
     for (const entry of entries) {
@@ -57,7 +63,7 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
           kind: 'event',
           ...eventHeader(id, body.type, stored),
           ...(isHidden ? { hidden: true } : {}),
-          ...(COPIED.has(body.type) || copied.has(id) ? { copied: true } : {}),
+          ...(isCopied(body.type, asked.has(id)) ? { copied: true } : {}),
         });
         bodies.push(stored.text);
         if (isHidden) bodies.push(JSON.stringify(hidden));
@@ -74,13 +80,14 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
     };
   }
 
-  function idleOf(lease: Lease, { stop, details = null, known, captured, silent = false }: GoIdle) {
+  function idleOf(lease: Lease, { stop, details = null, known, captured, silent = false, release = false }: GoIdle) {
     return {
       stop: stop.type === 'requires_action' ? stop.type : JSON.stringify(stop),
       details: JSON.stringify(details),
       known,
       captured,
       silent,
+      release,
       capped: stop.type === 'budget_reached',
       ids: [ids.eventId(lease.sequence), ids.eventId(lease.sequence), ids.eventId(lease.sequence)],
     };
@@ -144,12 +151,13 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
   const numbers = (csv: unknown): number[] => (csv === '' ? [] : String(csv).split(',').map(Number));
 
   return {
-    async acquire({ sessionId, threadId, workspaceId }, workerId, ttlMs) {
+    async acquire({ sessionId, threadId, workspaceId }, workerId, ttlMs, remembered) {
       const keys = sessionKeys(sessionId);
-      const ask = () => redis.mhAcquire(keys.state, keys.due, threadId, workerId, ttlMs, FIRST_ENTRIES, FIRST_BYTES, workspaceId);
+      const known = remembered ? [remembered.position, remembered.id] : ['', ''];
+      const ask = () => redis.mhAcquire(keys.state, keys.due, threadId, workerId, ttlMs, FIRST_ENTRIES, FIRST_BYTES, workspaceId, ...known);
       let reply = await ask();
       if (reply[0] === -1 && (await legacy.session(sessionId))) reply = await ask();
-      const [code, first, recoveries, time, record, sessionFlat, threadFlat, threadRecord, queued, raw] = reply;
+      const [code, first, recoveries, time, record, sessionFlat, threadFlat, threadRecord, queued, raw, isRemembered] = reply;
       if (code === -1) return { missing: true };
       if (code === -2) return { nothing: true };
       if (code === 0) return { busyForMs: Number(first) };
@@ -184,6 +192,7 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
           thread: { id: threadId, agent: own.agent, state, as_of_ms: Number(time) },
           queued: (queued as string[]).map(Number),
           entries: leadingInline(raw as RawEntry[]),
+          isRemembered: isRemembered === 1,
         };
       }
     },
@@ -206,7 +215,7 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
       switch (code) {
         case 1:
         case 2: {
-          const [first, head, time, sequence, positions, wakes, sandboxUses, sessionStatus] = rest;
+          const [first, head, time, sequence, positions, wakes, sandboxUses, sessionStatus, lastId] = rest;
           lease.sequence = Number(sequence);
           return {
             outcome: 'applied',
@@ -218,6 +227,7 @@ export function createSessionWriter({ redis: connection, blobs, ids, hourNano }:
             wakes: wakes === '' ? [] : String(wakes).split(','),
             sandboxUses: Number(sandboxUses),
             sessionStatus: sessionStatus as SessionStatus,
+            lastId: String(lastId),
           };
         }
         case 0:

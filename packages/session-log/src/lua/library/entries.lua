@@ -16,7 +16,7 @@ end
 
 -- The index of types says which types of events lie in which segment of the log, so that a list of a rare type need not read all of it
 -- (I14). A segment is 128 positions and has 64 bits: the first says that it was indexed from its first position on, the others stand for
--- types. TYPE_BITS and what reads the index are in log/type-index.ts.
+-- types. TYPE_BITS is made from the table of event kinds (scripts.ts); what reads the index is in log/type-index.ts.
 local function index_type(types, position, type, kind)
   local segment = math.floor((position - 1) / 128) * 64
   if (position - 1) % 128 == 0 then redis.call('SETBIT', types, segment, 1) end
@@ -46,7 +46,7 @@ local function add(session, thread, entry)
   end
   redis.call('XADD', thread.log, text(position) .. '-0', unpack(fields))
   index_type(thread.types, position, entry.type, entry.kind)
-  thread.added[#thread.added + 1] = { position = position, fields = fields }
+  thread.added[#thread.added + 1] = { position = position, id = entry.id, fields = fields }
   return position, sequence
 end
 
