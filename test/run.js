@@ -5,6 +5,7 @@
  *
  *   npm test                         everything
  *   npm test -- packages/sandbox-daemon        only test files whose path contains this (and no static checks); more arguments go to vitest
+ *   npm test -- --tier fast          the static checks and every test that starts no whole instance, no container and no cluster: for the inner loop
  *   npm test -- --only static        only the static checks
  *   npm test -- --only conformance   only test/conformance, with the whole report (npm run conformance)
  */
@@ -20,6 +21,12 @@ import { runVitest } from './runner/vitest.js';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const CONFORMANCE = 'test/conformance';
+/** What `--tier fast` leaves out: whole instances, sandboxes by the dozen, servers that fail over. All of it is in `npm test`. */
+const SLOW = [
+  ...['test/deploy', 'test/faults', 'test/e2e', 'test/load', 'test/conformance/scenarios'].map((folder) => `${folder}/**`),
+  ...['test/fixtures/serve.test.ts', 'packages/*/test/**/*cluster*.test.ts', 'packages/base/test/{redis,subscriber}.test.ts'],
+  ...['packages/{infra,sandbox-pool,cli}/**', 'packages/tools/test/sandbox-executor.test.ts', 'packages/session-log/test/one-slot.test.ts'],
+];
 const STATIC_STAGES = [
   { name: 'biome', command: ['biome', 'ci', '--colors=off', '.'] },
   { name: 'oxlint', command: ['oxlint', '--type-aware'] },
@@ -66,8 +73,8 @@ process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0);
 
 /** @param {string[]} args */
 async function main(args) {
-  const { only, filters } = readArguments(args);
-  if (only !== 'static' && needsEngine(ROOT, filters))
+  const { only, filters, fast } = readArguments(args);
+  if (only !== 'static' && !fast && needsEngine(ROOT, filters))
     engine = prepareEngine({ root: ROOT, run, log: (line) => console.log(`  engine: ${line}`) });
   if (only === 'static' || (only === null && filters.length === 0)) {
     const stages = STATIC_STAGES.map(({ name, command }) => runStage({ name, command, root: ROOT, env: stageEnv() }));
@@ -77,7 +84,7 @@ async function main(args) {
   await findTools();
   /** @type {unknown[]} */
   const results = [];
-  for (const { args, wantsEngine } of passes(filters)) {
+  for (const { args, wantsEngine } of fast ? [fastPass()] : passes(filters)) {
     const engineEnv = wantsEngine ? await engine?.variables() : {};
     const result = await runVitest({ root: ROOT, filters: args, env: { ...stageEnv(), ...engineEnv } });
     totals.passed += result.passed;
@@ -86,7 +93,7 @@ async function main(args) {
     results.push(result.report);
   }
   // Some of the scenarios say nothing about the whole.
-  if (only === 'conformance' || filters.length === 0) {
+  if (!fast && (only === 'conformance' || filters.length === 0)) {
     const { passed, promised, ok } = await reportConformance({ root: ROOT, results: results[0], full: only === 'conformance' });
     count(ok);
     if (only === 'conformance') lastLine = `${passed} of ${promised}`;
@@ -97,6 +104,11 @@ async function main(args) {
   for (const line of left) console.log(`    left behind: ${line}`);
   console.log(`${left.length === 0 ? '✓' : '✗'} nothing left behind`);
   count(left.length === 0);
+}
+
+function fastPass() {
+  const left = [...SLOW, ...filesWithEngine(ROOT)];
+  return { args: left.flatMap((file) => ['--exclude', file]), wantsEngine: false };
 }
 
 /**
@@ -116,12 +128,16 @@ function passes(filters) {
 
 /** @param {string[]} args */
 function readArguments(args) {
+  if (args[0] === '--tier') {
+    if (args[1] !== 'fast' || args.length > 2) throw new Error('--tier: the choice is "fast", and it takes no other arguments');
+    return { only: null, filters: [], fast: true };
+  }
   const at = args.indexOf('--only');
-  if (at === -1) return { only: null, filters: args };
+  if (at === -1) return { only: null, filters: args, fast: false };
   const only = args[at + 1];
   if (only !== 'static' && only !== 'conformance') throw new Error('--only: the choices are "static" and "conformance"');
   if (args.length > 2) throw new Error(`--only ${only} takes no other arguments`);
-  return { only, filters: only === 'conformance' ? [CONFORMANCE] : [] };
+  return { only, filters: only === 'conformance' ? [CONFORMANCE] : [], fast: false };
 }
 
 /** @param {boolean} passed */

@@ -102,3 +102,9 @@ test('whatever is JSON is read as it is, and whatever is not is refused at a pla
     { numRuns: 300 },
   );
 });
+
+test('a key named __proto__ is refused by its path, however deep it stands (C26)', () => {
+  expect(refusal('{"aaa_x": {"": {"__proto__": ""}}}')).toMatch(/^aaa_x\.\.__proto__: /);
+  expect(refusal('{"tools": [{"x": 1}, {"__proto__": null}]}')).toMatch(/^tools\.1\.__proto__: /);
+  expect(refusal(`{"${'k'.repeat(5_000)}": {"\\u005f_proto__": 1}}`).length).toBeLessThan(200);
+});

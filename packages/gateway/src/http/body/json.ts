@@ -10,6 +10,9 @@ export const DEPTH_MAX = 200;
 /** More than the largest valid body has. Each one that is wrong costs a note of what is wrong with it. */
 export const VALUES_MAX = 200_000;
 
+/** Of each key in the path that a refusal names. */
+const KEY_SHOWN_CHARS = 64;
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
@@ -27,18 +30,24 @@ export function parseJson(bytes: Buffer): unknown {
   checkStructure(bytes);
   const text = bytes.toString('utf8');
   try {
-    // A reviver is slow: only a text that may hold the word needs one.
-    return MAY_SPELL_PROTO.test(text) ? JSON.parse(text, refusePrototypeKeys) : JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    // Only a text that may hold the word has to be looked through.
+    if (MAY_SPELL_PROTO.test(text)) refusePrototypeKeys(value, '');
+    return value;
   } catch (error) {
     if (error instanceof SyntaxError) throw notJson(text);
     throw error;
   }
 }
 
-/** They would be lost, not kept, by what follows. */
-function refusePrototypeKeys(key: string, value: unknown): unknown {
-  if (key === '__proto__') throw invalidRequest('the body must not contain a key named __proto__');
-  return value;
+/** They would be lost, not kept, by what follows. The depth was checked before. */
+function refusePrototypeKeys(value: unknown, path: string): void {
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, inner] of Object.entries(value)) {
+    const place = `${path}${path === '' ? '' : '.'}${key.length > KEY_SHOWN_CHARS ? `${key.slice(0, KEY_SHOWN_CHARS)}…` : key}`;
+    if (key === '__proto__') throw invalidRequest(`${place}: no key may be named __proto__; rename it or leave it out`);
+    refusePrototypeKeys(inner, place);
+  }
 }
 
 /** Counts without reading: in a text that is no JSON the counts mean nothing, and its own refusal follows. */
