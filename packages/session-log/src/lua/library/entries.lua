@@ -119,6 +119,8 @@ local function read_entries(log, low, high, count, bytes, reverse)
     end
     if #part < step then return found end
     local last = tonumber(string.match(part[#part][1], '^%d+'))
+    -- The stretch ends here. Redis would walk the whole stream for a range in front of its first entry, read backwards.
+    if text(last) .. '-0' == (reverse and low or high) then return found end
     if reverse then high = text(last - 1) .. '-0' else low = text(last + 1) .. '-0' end
   end
   return found
