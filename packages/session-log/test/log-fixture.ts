@@ -28,14 +28,19 @@ export function message(text: string): ClientEventBody {
   return { type: 'user.message', content: [{ type: 'text', text }] };
 }
 
+/** List price of an hour of work: 8 cents. */
+export const HOUR_NANO = 80_000_000;
+
 /** `start` makes another server than a single one: a cluster. */
 export async function startLogFixture(start: () => Promise<{ url: string } & AsyncDisposable> = startTestRedis) {
-  const server = await start();
+  return logFixtureOn(await start());
+}
+/** On a server that ends with it. */
+export async function logFixtureOn<S extends AsyncDisposable & { readonly url: string }>(server: S) {
   const directory = await temporaryDirectory('session-log');
   const redis = createRedis(server.url, 'patient', silentLogger, 'test');
   const blobs = createDirectoryBlobStore(directory.path);
-  /** An hour of work costs 0.08 USD. */
-  const deps = { redis, blobs, clock: systemClock, ids: randomIds, log: silentLogger, hourNano: 80_000_000 };
+  const deps = { redis, blobs, clock: systemClock, ids: randomIds, log: silentLogger, hourNano: HOUR_NANO };
   const log = createSessionLog(deps);
   const writer = createSessionWriter(deps);
   let digest = 0;
@@ -52,6 +57,7 @@ export async function startLogFixture(start: () => Promise<{ url: string } & Asy
       return record;
     },
     send: (sessionId: string, ...bodies: ClientEventBody[]) => log.send({ sessionId, bodies, digest: `d${digest++}`, isRetry: false }),
+    /** Of the primary thread if no other is named. */
     async acquire(sessionId: string, worker = 'w1', ttlMs = 5_000, threadId = primaryThreadId(sessionId)) {
       const got = await writer.acquire({ sessionId, threadId, workspaceId: WORKSPACE }, worker, ttlMs);
       if (!('lease' in got)) throw new Error(`no lease: ${JSON.stringify(got)}`);

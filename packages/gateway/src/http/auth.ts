@@ -10,6 +10,7 @@ import { WireError } from '@manyhands/base';
 import type { KeyScope } from '@manyhands/contract';
 import { type ApiKeyStore, hashKey, type KeyIdentity } from '@manyhands/store';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { LRUCache } from 'lru-cache';
 import type { RedisReadiness } from './redis-readiness.ts';
 
 declare module 'fastify' {
@@ -60,17 +61,13 @@ export interface Auth {
 }
 
 export function createAuth(apiKeys: ApiKeyStore, redis: RedisReadiness, nowMs: () => number): Auth {
-  const known = new Map<string, { identity: KeyIdentity; untilMs: number }>();
+  const known = new LRUCache<string, { identity: KeyIdentity; untilMs: number }>({ max: CACHED_KEYS_MAX });
   /** Lookups under way, so that a burst with one key asks once. */
   const asking = new Map<string, Promise<KeyIdentity | null>>();
 
   async function look(keyText: string, digest: string): Promise<KeyIdentity | null> {
     const identity = await apiKeys.authenticate(keyText);
-    if (identity) {
-      const oldest = known.keys().next();
-      if (known.size >= CACHED_KEYS_MAX && !oldest.done) known.delete(oldest.value);
-      known.set(digest, { identity, untilMs: nowMs() + KEY_CACHE_MS });
-    }
+    if (identity) known.set(digest, { identity, untilMs: nowMs() + KEY_CACHE_MS });
     return identity;
   }
   function identify(keyText: string): KeyIdentity | Promise<KeyIdentity | null> {
@@ -106,7 +103,7 @@ export function createAuth(apiKeys: ApiKeyStore, redis: RedisReadiness, nowMs: (
       reply.header('anthropic-workspace-id', identity.workspace_id);
     },
     forget(keyId) {
-      for (const [digest, { identity }] of known) if (identity.id === keyId) known.delete(digest);
+      for (const [digest, { identity }] of [...known]) if (identity.id === keyId) known.delete(digest);
     },
   };
 }

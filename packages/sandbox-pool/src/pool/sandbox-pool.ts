@@ -15,6 +15,7 @@ import {
   sandboxEndKey,
   workspaceSnapshotKey,
 } from '@manyhands/contract';
+import { LRUCache } from 'lru-cache';
 import type { RunningSandbox, SandboxDriver, SandboxLimits } from '../drivers/driver.ts';
 import { sandboxDirectory } from '../files/sandbox-directory.ts';
 import { restoreSnapshot } from '../files/workspace-snapshot.ts';
@@ -73,7 +74,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
   const ended = await openEndedLeases(poolRoot, clock);
   const bySession = new Map<string, HeldSandbox>();
   const byId = new Map<string, HeldSandbox>();
-  const ends = new Map<string, EndReason>();
+  const ends = new LRUCache<string, EndReason>({ max: REMEMBERED_ENDS });
   const perSession = createKeyedMutex();
   const warmPool = createWarmPool({
     driver,
@@ -110,7 +111,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
 
   async function dispose(held: HeldSandbox, reason: EndReason): Promise<void> {
     const { directory, lease } = held;
-    remember(directory.id, reason);
+    ends.set(directory.id, reason);
     metrics.ended.add(1, { reason });
     if (reason === 'lost') metrics.lost.add(1, { state: 'leased' });
     // First of all: this generation is over, whatever happens next.
@@ -140,11 +141,6 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
     await closing;
     warmPool.gone(id);
   }
-  function remember(id: string, reason: EndReason): void {
-    ends.set(id, reason);
-    const oldest = ends.keys().next().value;
-    if (ends.size > REMEMBERED_ENDS && oldest !== undefined) ends.delete(oldest);
-  }
 
   async function makeRoom(): Promise<boolean> {
     for (;;) {
@@ -166,7 +162,7 @@ export async function openSandboxPool(options: SandboxPoolOptions, onChange: () 
       if (!sandbox) {
         if (lease && lease.state !== 'preparing') {
           await ended.note(lease.session_id, lease.generation);
-          remember(id, 'lost');
+          ends.set(id, 'lost');
           metrics.lost.add(1, { state: 'leased' });
         }
         continue;

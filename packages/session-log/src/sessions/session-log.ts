@@ -4,6 +4,7 @@
  */
 import { AppError, currentTrace } from '@manyhands/base';
 import { type ClientEventBody, type EventBody, primaryThreadId, type SessionEvent, timestamp } from '@manyhands/contract';
+import { LRUCache } from 'lru-cache';
 import { BUCKETS, deletedKey, parseDeletedMember, sessionKeys } from '../keys.ts';
 import { createLegacy } from '../legacy/legacy.ts';
 import { answeredCall, firstAnswer, latestForm } from '../log/answers.ts';
@@ -64,14 +65,13 @@ export function createSessionLog(deps: SessionLogDeps): SessionLog {
    * Where sessions are that this process wrote to lately: the workspace never changes, and a sequence number that is behind only makes the
    * search for an event id a little longer. It saves a round trip per send.
    */
-  const places = new Map<string, { workspaceId: string; sequence: number }>();
+  const places = new LRUCache<string, { workspaceId: string; sequence: number }>({ max: PLACES_MAX });
   async function placeOf(sessionId: string): Promise<{ workspaceId: string; sequence: number } | null> {
     const known = places.get(sessionId);
     if (known) return known;
     const stored = await get(sessionId);
     if (!stored) return null;
     const place = { workspaceId: stored.record.workspace_id, sequence: stored.state.sequence };
-    if (places.size >= PLACES_MAX) places.delete(places.keys().next().value!);
     places.set(sessionId, place);
     return place;
   }
