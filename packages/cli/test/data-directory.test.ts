@@ -122,23 +122,24 @@ test('leftovers that still are who was recorded are ended, killed if need be, an
 test('a leftover engine is ended after everything that may need it for its own end', async () => {
   await using directory = await temporaryDirectory('leftovers');
   const file = join(directory.path, 'processes.json');
-  const engine = await sleeper();
-  let engineRan: boolean | null = null;
-  const pool = spawn('bash', ['-c', 'trap "sleep 0.3; exit 0" TERM; echo ready; while :; do sleep 0.05; done'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const poolExit = once(pool, 'exit').then(() => {
-    engineRan = engine.child.exitCode === null && engine.child.signalCode === null;
-  });
-  await once(pool.stdout, 'data');
+  const order = join(directory.path, 'order');
+  // Each notes its own end, so that the order is theirs and not that in which this process hears of it.
+  const start = async (name: string) => {
+    const script = `trap "sleep 0.3; echo ${name} >> '${order}'; exit 0" TERM; echo ready; while :; do sleep 0.05; done`;
+    const child = spawn('bash', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const exited = once(child, 'exit');
+    await once(child.stdout, 'data');
+    return { identity: identify(child.pid!)!, exited };
+  };
+  const engine = await start('engine');
+  const pool = await start('pool');
   recordProcesses(file, [
     { name: 'docker-1', ...engine.identity },
-    { name: 'sandbox-pool-1', ...identify(pool.pid!)! },
+    { name: 'sandbox-pool-1', ...pool.identity },
   ]);
   await endLeftovers(file, () => {});
-  await poolExit;
-  expect(engineRan).toBe(true);
-  expect((await engine.exited)[1]).toBe('SIGTERM');
+  await Promise.all([engine.exited, pool.exited]);
+  expect(readFileSync(order, 'utf8')).toBe('pool\nengine\n');
 });
 
 test('a process that only has the pid of a leftover is left alone', async () => {

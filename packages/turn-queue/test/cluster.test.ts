@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { consumeTurns, createTurnQueue, QUEUE_PREFIX, type TurnQueue } from '../src/index.ts';
 
 const WORKSPACE = 'wrkspc_test';
-const FAILOVER_MS = 60_000;
+/** More than what each step below may take, so that the step that fails is named. */
+const FAILOVER_MS = 120_000;
 
 interface Place extends AsyncDisposable {
   url: string;

@@ -23,7 +23,11 @@ export type WhatWeTell = [
   Expect<Assignable<BetaManagedAgentsDeltaType, (typeof EVENT_DELTA_TYPES)[number]>>,
 ];
 
-/** Kinds that the contract knows and we never write, yet. */
+/** Kinds that the log records for child threads, while nothing that a client sends makes one, yet. */
+type ForChildrenOnly = Extract<EventType, 'agent.thread_message_received' | 'agent.thread_message_sent' | 'session.thread_created'>;
+const children = { why: 'told with child threads only', closedBy: 'multi-agent sessions' } as const satisfies Owned;
+
+/** Kinds that the contract knows and no client ever gets, yet. */
 const outcomes = { why: 'never written', closedBy: 'outcomes' } as const satisfies Owned;
 const workflows = { why: 'never written', closedBy: 'workflow runs' } as const satisfies Owned;
 const mcp = { why: 'never written', closedBy: 'MCP servers' } as const satisfies Owned;
@@ -42,7 +46,13 @@ export const KINDS_NOT_YET = {
   'workflow_run.error': workflows,
   'workflow_run.phase_started': workflows,
   'workflow_run.phase_ended': workflows,
-} as const satisfies Record<Exclude<BetaManagedAgentsStreamSessionEvents['type'], EventType | PreviewEvent['type']>, Owned>;
+  'agent.thread_message_received': children,
+  'agent.thread_message_sent': children,
+  'session.thread_created': children,
+} as const satisfies Record<
+  Exclude<BetaManagedAgentsStreamSessionEvents['type'], EventType | PreviewEvent['type']> | ForChildrenOnly,
+  Owned
+>;
 
 /** Kinds that we write, with less in them than the SDK's type allows. */
 const toolContent = {
