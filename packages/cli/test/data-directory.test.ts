@@ -124,15 +124,15 @@ test('a leftover engine is ended after everything that may need it for its own e
   const file = join(directory.path, 'processes.json');
   const order = join(directory.path, 'order');
   // Each notes its own end, so that the order is theirs and not that in which this process hears of it.
-  const start = async (name: string) => {
-    const script = `trap "sleep 0.3; echo ${name} >> '${order}'; exit 0" TERM; echo ready; while :; do sleep 0.05; done`;
+  const start = async (name: string, endsAfterSeconds: number) => {
+    const script = `trap "sleep ${endsAfterSeconds}; echo ${name} >> '${order}'; exit 0" TERM; echo ready; while :; do sleep 0.05; done`;
     const child = spawn('bash', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     const exited = once(child, 'exit');
     await once(child.stdout, 'data');
     return { identity: identify(child.pid!)!, exited };
   };
-  const engine = await start('engine');
-  const pool = await start('pool');
+  const engine = await start('engine', 0);
+  const pool = await start('pool', 0.3);
   recordProcesses(file, [
     { name: 'docker-1', ...engine.identity },
     { name: 'sandbox-pool-1', ...pool.identity },
