@@ -40,6 +40,11 @@ export async function loadContext(
   return context;
 }
 
+/** This turn wrote a checkpoint, so the one that it began with is still to be deleted. */
+export function hasOldCheckpoint({ checkpointed, state }: Turn): boolean {
+  return checkpointed !== (state.checkpoint?.position ?? 0);
+}
+
 export function isCheckpointDue({ context, checkpointed }: Turn, when: keyof typeof WORTH_AT): boolean {
   return context.position - checkpointed >= WORTH_AT[when];
 }
@@ -67,8 +72,8 @@ function checkpointKey(lease: Lease, position: number): string {
  * that took the thread over. Best effort: a left blob costs bytes only.
  */
 export async function dropOldCheckpoints(turn: Turn): Promise<void> {
-  const { deps, state, lease } = turn;
-  if (turn.checkpointed === (state.checkpoint?.position ?? 0)) return;
+  if (!hasOldCheckpoint(turn)) return;
+  const { deps, lease } = turn;
   const current = checkpointKey(lease, turn.checkpointed);
   const own = `${checkpointPrefix(lease)}${lease.threadId}/`;
   const isPrimary = lease.threadId === primaryThreadId(lease.sessionId);

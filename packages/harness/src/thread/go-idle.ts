@@ -5,7 +5,7 @@
 import { AppError } from '@manyhands/base';
 import type { SessionErrorType, StopDetails } from '@manyhands/contract';
 import type { AppendBatch, GoIdle } from '@manyhands/session-log';
-import { isCheckpointDue, writeCheckpoint } from '../context/checkpoint.ts';
+import { hasOldCheckpoint, isCheckpointDue, writeCheckpoint } from '../context/checkpoint.ts';
 import type { OpenCall } from '../context/context.ts';
 import { closedCall, failedCall, waitingCalls } from '../tools/open-calls.ts';
 import { handled, type JournalEntry } from './journal.ts';
@@ -60,7 +60,7 @@ async function tellIdle(turn: Turn, idle: Idle): Promise<boolean> {
 
 /** Nothing is left to do behind the append that ends the turn: no sandbox to put away, no old checkpoint to drop. */
 function isFree(turn: Turn): boolean {
-  return !turn.tools.hasSandbox && turn.checkpointed === (turn.state.checkpoint?.position ?? 0);
+  return !turn.tools.hasSandbox && !hasOldCheckpoint(turn);
 }
 
 /**

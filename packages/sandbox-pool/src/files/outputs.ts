@@ -35,8 +35,6 @@ export interface OutputsFound {
   files: OutputFile[];
   leftOut: string[];
 }
-export type Outputs = ReturnType<typeof createOutputs>;
-
 /** Keeps the hashes of one sandbox's outputs. */
 export function createOutputs(root: string, blobs: BlobStore) {
   let hashes = new Map<string, { signature: string; sha256: string }>();

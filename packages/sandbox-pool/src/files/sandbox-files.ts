@@ -21,8 +21,6 @@ import type { SandboxDirectory } from './sandbox-directory.ts';
 const ANSWER_WITHIN_MS = 2_000;
 const RESULT_KEPT_MS = 5_000;
 
-export type SandboxFiles = ReturnType<typeof createSandboxFiles>;
-
 export interface SandboxFilesDeps {
   directory: SandboxDirectory;
   lease: () => Readonly<LeaseRecord>;

@@ -4,8 +4,6 @@
  */
 import type { CallState } from '@manyhands/contract';
 
-export type CallBook = ReturnType<typeof createCallBook>;
-
 export function createCallBook() {
   /** Keys of calls that ran when somebody last looked, with their threads. */
   const running = new Map<string, string>();

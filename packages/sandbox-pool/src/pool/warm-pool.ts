@@ -38,8 +38,6 @@ interface Waiter {
   reject: (error: AppError) => void;
 }
 
-export type WarmPool = ReturnType<typeof createWarmPool>;
-
 /** The error of a demand that cannot be met; `details.reason` is `at_capacity` or `failed`. */
 const refusal = (reason: 'at_capacity' | 'failed', message: string, cause?: unknown) =>
   new AppError('unavailable', message, { details: { reason }, ...(cause === undefined ? {} : { cause }) });

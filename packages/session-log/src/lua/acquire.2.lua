@@ -23,8 +23,7 @@ local member = due_member(session, thread)
 if not WORKING[status] and not wants_checkpoint(thread) then
   -- Whoever held it ended between its last append and the release.
   if holder ~= '' then
-    set(thread, 'lease_worker', '')
-    set(thread, 'lease_until', '')
+    clear_lease(thread)
     write(thread)
   end
   redis.call('ZREM', due_key, member)

@@ -84,6 +84,13 @@ local function last_id(thread)
   return entry and entry.id or ''
 end
 
+-- The thread made progress or rests: earlier tries count no longer.
+local function forget_tries()
+  set(thread, 'recoveries', 0)
+  set(thread, 'exceptions', 0)
+  set(thread, 'retries', 0)
+end
+
 local next_argument = 1
 local function argument()
   next_argument = next_argument + 1
@@ -139,11 +146,7 @@ if header.checkpoint then
   set(thread, 'uncheckpointed', math.max(0, behind))
 end
 if header.failures then set(thread, 'failures', header.failures) end
-if header.progress then
-  set(thread, 'recoveries', 0)
-  set(thread, 'exceptions', 0)
-  set(thread, 'retries', 0)
-end
+if header.progress then forget_tries() end
 if header.wait_ms then set(thread, 'wake_at', session.now + header.wait_ms) end
 if handled then set(thread, 'interrupt', 0) end
 
@@ -176,9 +179,7 @@ if idle then
   set(thread, 'stop', stop)
   set(thread, 'stop_details', idle.details)
   set(thread, 'failures', 0)
-  set(thread, 'recoveries', 0)
-  set(thread, 'exceptions', 0)
-  set(thread, 'retries', 0)
+  forget_tries()
   set_thread_status(session, thread, 'idle')
   if not idle.silent then tell_thread_idle(session, thread, idle.ids[1], stop, idle.details) end
   if number(session, 'running') == 0 and (not idle.silent or get(session, 'told') ~= 'idle') then
@@ -187,8 +188,7 @@ if idle then
   -- All that is left at work may be waiting to try again.
   tell_session_rescheduled(session, idle.ids[3])
   if idle.release then
-    set(thread, 'lease_worker', '')
-    set(thread, 'lease_until', '')
+    clear_lease(thread)
     redis.call('ZREM', due_key, due_member(session, thread))
   end
 end

@@ -9,8 +9,7 @@ local thread = open_own_thread(session, ARGV[1])
 local epoch, how = ARGV[2], ARGV[3]
 local RETRY_BASE_MS, RETRY_CAP_MS = 500, 30000
 if get(thread, 'epoch') ~= epoch or get(thread, 'lease_worker') == '' then return { 0 } end
-set(thread, 'lease_worker', '')
-set(thread, 'lease_until', '')
+clear_lease(thread)
 local wait_ms = SETTLE_MS
 if how ~= 'done' then
   if how == 'failed' then increase(thread, 'exceptions', 1) end

@@ -61,4 +61,3 @@ export function createUidPicker(range: UidRange, random: () => number = Math.ran
     free: (uid: number) => void taken.delete(uid),
   };
 }
-export type UidPicker = ReturnType<typeof createUidPicker>;

@@ -150,6 +150,12 @@ local function write(self)
   self.changed = {}
 end
 
+-- Nobody holds the lease from here on.
+local function clear_lease(thread)
+  set(thread, 'lease_worker', '')
+  set(thread, 'lease_until', '')
+end
+
 -- Writes what changed and tells followers.
 local function commit(session)
   for _, thread in pairs(session.threads) do
